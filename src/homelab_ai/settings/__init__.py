@@ -1,0 +1,24 @@
+"""Everything an operator can set: one frozen `tree`, and the `loading` of config.yaml and the environment into it."""
+
+from homelab_ai.settings.loading import ConfigurationError, load_settings
+from homelab_ai.settings.tree import (
+    ImageCaptionModel,
+    ModelsSettings,
+    SecuritySettings,
+    Settings,
+    TextEmbeddingModel,
+    reserved_in_use,
+)
+from homelab_ai.settings.values import ALL_BUT_ADMIN
+
+__all__ = [
+    "ALL_BUT_ADMIN",
+    "ConfigurationError",
+    "ImageCaptionModel",
+    "ModelsSettings",
+    "SecuritySettings",
+    "Settings",
+    "TextEmbeddingModel",
+    "load_settings",
+    "reserved_in_use",
+]

@@ -1,0 +1,110 @@
+"""Writes config.example.yaml out of the tree in `settings`, so that the two can never disagree.
+
+Run as ``python -m homelab_ai.settings.example > config.example.yaml``. Descriptions become comments and defaults become
+values: a copy of the file, as it is, configures exactly what an empty file does.
+"""
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
+
+from homelab_ai.settings.tree import Settings
+from homelab_ai.settings.values import Mark, model_within
+
+_WIDTH = 100
+_INTRODUCTION = """\
+The configuration of homelab-ai-api: every setting, with its default. Copy this file to config.yaml and change what
+you like; what you leave out keeps its default.
+
+Each setting can also come from the environment, which wins over the file: server.port is HOMELAB_AI__SERVER__PORT,
+and HOMELAB_AI__SERVER__PORT_FILE names a file that holds the value, such as a Docker secret. A list is given whole:
+HOMELAB_AI__SECURITY__IP_ALLOWLIST='[192.168.1.0/24, 127.0.0.1]'. HOMELAB_AI_CONFIG names another file than
+./config.yaml.
+
+"No effect in this version" marks a setting that is checked already, but whose feature comes later.
+"""
+# Kept on one line, so that it can be searched for.
+_NO_EFFECT = " (no\0effect\0in\0this\0version)"
+
+
+def example_configuration() -> str:
+    """Return the text of config.example.yaml."""
+    introduction = "\n#\n".join("\n".join(_comment(part, 0)) for part in _INTRODUCTION.split("\n\n"))
+    return "\n".join([introduction, *_group(Settings(), depth=0, reserved=False)]) + "\n"
+
+
+def _group(part: BaseModel, *, depth: int, reserved: bool) -> Iterator[str]:
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        inert = reserved or Mark.RESERVED in field.metadata
+        if depth == 0:
+            yield ""
+        if isinstance(value, BaseModel):
+            yield from _comment(field.description or "", depth)
+            yield f"{_indent(depth)}{name}:"
+            yield from _group(value, depth=depth + 1, reserved=inert)
+        else:
+            yield from _comment(_described(field, inert=inert), depth)
+            yield from _entry_reference(field, depth=depth, reserved=inert)
+            yield from _assignment(name, value, depth)
+
+
+def _entry_reference(field: FieldInfo, *, depth: int, reserved: bool) -> Iterator[str]:
+    entry = model_within(field.annotation)
+    if entry is None:
+        return
+    yield from _comment("Each entry has:", depth)
+    for name, inner in entry.model_fields.items():
+        default = (
+            "required" if inner.is_required() else f"default {_flow(inner.get_default(call_default_factory=True))}"
+        )
+        inert = reserved or Mark.RESERVED in inner.metadata
+        yield from _comment(f"{name} ({default}): {_described(inner, inert=inert)}", depth, bullet=True)
+
+
+def _assignment(name: str, value: Any, depth: int) -> Iterator[str]:
+    entries = [entry for entry in value if isinstance(entry, BaseModel)] if isinstance(value, tuple) else []
+    if not entries:
+        yield f"{_indent(depth)}{name}: {_flow(value)}"
+        return
+    yield f"{_indent(depth)}{name}:"
+    for entry in entries:
+        given = entry.model_dump(mode="json", include=entry.model_fields_set)
+        for position, (inner, inner_value) in enumerate(given.items()):
+            yield f"{_indent(depth + 1)}{'- ' if position == 0 else '  '}{inner}: {_flow(inner_value)}"
+
+
+def _described(field: FieldInfo, *, inert: bool) -> str:
+    return f"{field.description}{_NO_EFFECT if inert else ''}"
+
+
+def _comment(text: str, depth: int, *, bullet: bool = False) -> list[str]:
+    start = f"{_indent(depth)}# "
+    lines = textwrap.wrap(
+        text,
+        width=_WIDTH,
+        initial_indent=f"{start}  " if bullet else start,
+        subsequent_indent=f"{start}    " if bullet else start,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace("\0", " ") for line in lines]
+
+
+def _flow(value: Any) -> str:
+    plain = TypeAdapter(Any).dump_python(value, mode="json")
+    # PyYAML ends a lone scalar with an end-of-document mark.
+    return yaml.safe_dump(plain, default_flow_style=True, width=sys.maxsize).strip().removesuffix("...").strip()
+
+
+def _indent(depth: int) -> str:
+    return "  " * depth
+
+
+if __name__ == "__main__":
+    sys.stdout.write(example_configuration())
