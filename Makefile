@@ -1,6 +1,6 @@
 # Every target does its own set-up: a bare Debian or Ubuntu with Python 3.11+, git and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help test lint clean
+.PHONY: help run test lint clean
 
 PORT ?=
 BIN := .venv/bin
@@ -12,6 +12,13 @@ unexport PYTHONHOME PYTHONPATH
 help: ## show this list
 	@echo "usage: make TARGET [PORT=8000] [ARGS=...] [GPU=1] [PYTHON=python3.12]"
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 10
+
+# exec: the server takes the shell's place, so that Ctrl-C and SIGTERM reach it.
+run: ## set up and serve on 127.0.0.1:8000 (PORT=8001: another port; GPU=1: with the CUDA build of torch)
+	@$(SETUP) run
+	@exec env \
+		HOMELAB_AI__SECURITY__ALLOW_LOCALHOST="$${HOMELAB_AI__SECURITY__ALLOW_LOCALHOST:-true}" \
+		$(BIN)/python -m homelab_ai serve --host 127.0.0.1 $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: ## set up and run every test that this machine can run (five minutes; ARGS go to pytest)
 	@$(SETUP) dev

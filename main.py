@@ -1,0 +1,9 @@
+"""`uvicorn main:app`: the service with the configuration of this folder and of the environment."""
+
+from homelab_ai.app import create_app
+from homelab_ai.settings import ConfigurationError, load_settings
+
+try:
+    app = create_app(load_settings())
+except ConfigurationError as error:
+    raise SystemExit(str(error)) from None

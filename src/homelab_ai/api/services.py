@@ -1,0 +1,24 @@
+"""What the routes and middlewares work with, made once at the start and handed to each request as its state."""
+
+from typing import TypedDict, cast
+
+from starlette.types import Scope
+
+from homelab_ai.api.access import Gate
+from homelab_ai.embedding.service import EmbeddingService
+from homelab_ai.models.registry import LocalModels
+from homelab_ai.state import State
+
+
+class Services(TypedDict):
+    """The lifespan state (https://www.starlette.io/lifespan/), as `app` fills it."""
+
+    gate: Gate
+    state: State
+    models: LocalModels
+    embedding: EmbeddingService
+
+
+def services_of(scope: Scope) -> Services:
+    """Return the services of the application that this ASGI scope belongs to."""
+    return cast("Services", scope["state"])

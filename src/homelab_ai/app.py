@@ -1,0 +1,117 @@
+"""`create_app`: the only place where the parts meet."""
+
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from homelab_ai.api import documents, embed, health, models
+from homelab_ai.api.access import AccessMiddleware, Gate
+from homelab_ai.api.context import ContextMiddleware
+from homelab_ai.api.envelope import translate_http_exception, translate_validation_error
+from homelab_ai.api.keys import KeyRing, make_first_key
+from homelab_ai.api.reading import BodyLimits
+from homelab_ai.api.services import Services
+from homelab_ai.embedding.service import ENGINE, EmbeddingService
+from homelab_ai.models.host import Host
+from homelab_ai.models.registry import LocalModels, StartHost
+from homelab_ai.settings import Settings, reserved_in_use
+from homelab_ai.state import State, StateError
+from homelab_ai.telemetry import logs
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTION = """
+Text embeddings, image captions and clean web pages for every app in a home.
+
+Send an API key as `Authorization: Bearer <api-key>`. Every answer carries an `X-Request-ID`, which stands in the log
+too (send your own, and it is kept); every error has one shape and a code that programs can rely on.
+"""
+
+
+def create_app(settings: Settings, start_host: StartHost = Host.start) -> FastAPI:
+    """Put the service together. Nothing is opened or started before the server starts it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[Services]:
+        logs.configure()
+        for name in reserved_in_use(settings):
+            log.warning("%s is set, but has no effect in this version", name)
+        state = State.open(settings.data_dir)
+        try:
+            make_first_key(settings.security, state, _show_first_key)
+            registry = LocalModels(settings, {"text_embedding": ENGINE}, start_host)
+            try:
+                yield Services(
+                    gate=Gate(settings, KeyRing(settings.security, state.api_keys())),
+                    state=state,
+                    models=registry,
+                    embedding=EmbeddingService(registry, settings),
+                )
+            finally:
+                await registry.close()
+        finally:
+            state.close()
+
+    app = FastAPIOffline(
+        title="homelab-ai-api",
+        description=_DESCRIPTION,
+        version=version("homelab-ai-api"),
+        redoc_url=None,
+        static_url="/docs/assets",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        middleware=[
+            Middleware(_PlainStartErrors),
+            Middleware(ContextMiddleware, root_path=settings.server.root_path),
+            Middleware(AccessMiddleware),
+            Middleware(
+                BodyLimits,
+                max_bytes=settings.limits.max_body_bytes,
+                timeout_seconds=settings.resources.request_timeout_seconds,
+            ),
+        ],
+        exception_handlers={
+            HTTPException: translate_http_exception,
+            RequestValidationError: translate_validation_error,
+        },
+    )
+    for room in (embed, models, health):
+        app.include_router(room.router)
+    app.openapi = partial(documents.openapi, app)  # type: ignore[method-assign]
+    return app
+
+
+class _PlainStartErrors:
+    """Lets the server print a sentence instead of a traceback when an operator can mend what stops the start."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_plainly(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed" and isinstance(error := sys.exception(), StateError):
+                message = {**message, "message": str(error)}
+            await send(message)
+
+        await self._app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)
+
+
+def _show_first_key(key: str) -> None:
+    print(  # noqa: T201 - a log would keep it; this is meant for the person at the terminal
+        "\nThis is the first start and no API key is configured, so here is one that may do everything.\n"
+        "It will be stored only as a hash and not be shown again:\n\n"
+        f"    {key}\n\n"
+        f'Use it like this: curl -H "Authorization: Bearer {key}" ...\n',
+        file=sys.stderr,
+        flush=True,
+    )

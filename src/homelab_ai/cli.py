@@ -1,0 +1,60 @@
+"""`homelab-ai`: the command line."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from homelab_ai.app import create_app
+from homelab_ai.settings import ConfigurationError, load_settings
+
+cli = typer.Typer(name="homelab-ai", no_args_is_help=True, add_completion=False)
+
+
+@cli.callback()
+def _commands() -> None:
+    """Text embeddings, image captions and clean web pages for every app in a home."""
+
+
+@cli.command()
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file. Without it: $HOMELAB_AI_CONFIG, or config.yaml here.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, instead of server.host.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on, instead of server.port.", min=1, max=65535)
+    ] = None,
+) -> None:
+    """Run the service until it is told to stop (Ctrl-C or SIGTERM)."""
+    # Where there is nobody to read them: uvicorn does not expect that.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for good
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    try:
+        settings = load_settings(config)
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from None
+    uvicorn.run(
+        create_app(settings),
+        host=host or settings.server.host,
+        port=port or settings.server.port,
+        # It bounds what a client may send as headers; httptools, which uvicorn takes where it is installed, does not.
+        http="h11",
+        access_log=False,
+        # Who the client is, is for `api.client` to say.
+        proxy_headers=False,
+        server_header=False,
+        # Longer than proxies keep idle connections to us (60 s, most of them): the one that may still use a connection
+        # must be the one that closes it, or requests run into a closed one.
+        timeout_keep_alive=75,
+        # A client that reads its answer slowly may hold up the end for this long, and no longer.
+        timeout_graceful_shutdown=int(settings.resources.request_timeout_seconds) + 1,
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()

@@ -1,0 +1,23 @@
+"""What a model host runs: the contract between `host_process` and the engine modules of each ability.
+
+An engine module is named by its dotted path and imported only inside a host, because it may import torch. It has one
+function, `load(options) -> Engine`.
+"""
+
+from typing import Any, Protocol
+
+
+class Engine(Protocol):
+    """One loaded model, used from one thread."""
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about the loaded model that clients may see (dimensions, device, precision, ...)."""
+        ...
+
+    def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
+        """Answer one run: a small header and raw bytes, both the engine's own. An exception fails this run only."""
+        ...
+
+
+class LoadError(Exception):
+    """The model cannot be loaded, for a reason that a person can act on. The text reaches clients: no host paths."""

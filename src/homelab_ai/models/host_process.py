@@ -1,0 +1,121 @@
+"""A model host, seen from inside: loads one engine and answers runs until the service goes away.
+
+Started by `models.host` as `python -m homelab_ai.models.host_process FD`. FD is its end of a socket pair. The first
+frame names the engine; the answer is `ready` or `failed`; then each run gets one `result` or `error`, in order.
+
+Whatever happens to the service, `kill -9` included, no host outlives it: a thread of its own reads the socket and so
+notices its end in the middle of a run too, and on Linux the kernel sees to it where a library holds the interpreter.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import os
+import queue
+import re
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from homelab_ai.models import wire
+from homelab_ai.models.engine import Engine, LoadError
+
+_PR_SET_PDEATHSIG = 1
+_SIGN_OF_LIFE_SECONDS = 0.5
+_SOURCE = Path(__file__).parents[3]
+
+
+def main() -> None:
+    """Run the host on the file descriptor named by the first argument."""
+    # Ctrl-C in the service's terminal is the service's business: it finishes its requests, then ends its hosts.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_the_service()
+    _be_first_to_go_when_memory_ends()
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel.set_inheritable(False)  # what a library starts must not keep it open
+    inbox: queue.SimpleQueue[wire.Frame] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(channel, inbox), name="channel", daemon=True).start()
+    load, _ = inbox.get()
+    engine = _load_engine(channel, load)
+    while True:
+        header, body = inbox.get()
+        _answer(channel, engine, header, body)
+
+
+def _listen(channel: socket.socket, inbox: "queue.SimpleQueue[wire.Frame]") -> None:
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            inbox.put(wire.receive(channel))
+    # The service has closed its end, on purpose or by dying. Nothing here is worth a clean exit, and a run in the
+    # main thread could hold one up for seconds.
+    os._exit(0)
+
+
+def _load_engine(channel: socket.socket, load: wire.Header) -> Engine:
+    loaded = threading.Event()
+    signs_of_life = threading.Thread(target=_give_signs_of_life, args=(channel, loaded), daemon=True)
+    signs_of_life.start()
+    try:
+        engine: Engine = importlib.import_module(load["engine"]).load(load["options"])
+        described = engine.describe()
+    except BaseException as error:  # noqa: BLE001 - whatever it was, the service is to know before this process ends
+        loaded.set()
+        signs_of_life.join()
+        expected = isinstance(error, LoadError)
+        reason = str(error) if expected else f"{type(error).__name__}: {_without_paths(str(error), load['options'])}"
+        trace = "" if expected else traceback.format_exc()
+        wire.send(channel, {"type": "failed", "reason": reason, "traceback": trace})
+        sys.exit(1)
+    loaded.set()
+    signs_of_life.join()
+    wire.send(channel, {"type": "ready", "engine": described})
+    return engine
+
+
+def _give_signs_of_life(channel: socket.socket, loaded: threading.Event) -> None:
+    """Tell the service that this process is at work: to load a model may take long, a download above all."""
+    with contextlib.suppress(OSError):
+        while not loaded.wait(_SIGN_OF_LIFE_SECONDS):
+            wire.send(channel, {"type": "loading"})
+
+
+def _answer(channel: socket.socket, engine: Engine, header: wire.Header, body: bytes) -> None:
+    try:
+        result, payload = engine.run(header["run"], body)
+    except Exception as error:  # noqa: BLE001 - a run must not take the host down, whatever a library raises
+        # Where it happened, without the error's own text, which may hold what a user sent.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        answer = {"type": "error", "error_type": type(error).__name__, "traceback": trace}
+        wire.send(channel, answer)
+    else:
+        wire.send(channel, {"type": "result", "result": result}, payload)
+
+
+def _without_paths(text: str, options: dict[str, Any]) -> str:
+    """A library's error text for a client: no folder of this machine, and not a whole page."""
+    known = [options.get("hf_model"), options.get("models_dir"), os.environ.get("HOME"), sys.prefix, str(_SOURCE)]
+    for folder in sorted(filter(None, known), key=len, reverse=True):
+        if folder.startswith("/") and len(folder) > 1:
+            text = text.replace(folder, "/path")  # it may hold a space, which would end any other path
+    text = re.sub(r"""(["'])/[^"'\n]*\1""", "(path)", text)
+    return re.sub(r"(?<![\w:/])/[^\s'\",:;)]+", "(path)", text)[:500]
+
+
+def _end_with_the_service() -> None:
+    """Have the kernel end this process when the one that started it ends (prctl(2), PR_SET_PDEATHSIG)."""
+    with contextlib.suppress(OSError, AttributeError):  # there is none but on Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _be_first_to_go_when_memory_ends() -> None:
+    """Tell the kernel to take this process rather than the service: a host can be replaced."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the operator can see from outside: logs now; metrics have their place here."""

@@ -1,0 +1,43 @@
+"""Fixtures that every folder of tests may use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from homelab_ai.app import create_app
+from homelab_ai.settings import Settings
+from support.hosts import FakeHosts
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Asynchronous tests run on the event loop that the service runs on."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+def hosts() -> FakeHosts:
+    """The model hosts that `client` works with."""
+    return FakeHosts()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The default settings with folders of their own, open to this machine."""
+    return Settings.model_validate(
+        {
+            "data_dir": tmp_path / "data",
+            "models_dir": tmp_path / "models",
+            "security": {"allow_localhost": True},
+        }
+    )
+
+
+@pytest.fixture
+def client(settings: Settings, hosts: FakeHosts) -> Iterator[TestClient]:
+    """The whole service in this process, over fake hosts, called from loopback without a key."""
+    app = create_app(settings, start_host=hosts)
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 50000)) as client:
+        yield client

@@ -1,0 +1,220 @@
+"""Who may call what: every route of the service, one by one. A route that the table does not know fails."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from contract.answers import Response, bearer, key_entry, refused, serving
+from homelab_ai.api.keys import ALL_SCOPES
+from homelab_ai.app import create_app
+from homelab_ai.settings import Settings
+
+Access = Literal["probe", "public", "embed", "caption", "crawl", "read", "admin"]
+"""A probe is open to every address; what is public needs no key, but an allowed address; the rest needs this scope."""
+
+TABLE: dict[tuple[str, str], Access] = {
+    ("GET", "/health"): "probe",
+    ("HEAD", "/health"): "probe",
+    ("GET", "/ready"): "probe",
+    ("HEAD", "/ready"): "probe",
+    ("GET", "/docs"): "public",
+    ("GET", "/docs/oauth2-redirect"): "public",
+    ("*", "/docs/assets"): "public",
+    ("GET", "/openapi.json"): "public",
+    ("HEAD", "/openapi.json"): "public",
+    ("POST", "/api/embed"): "embed",
+    ("GET", "/api/models"): "read",
+    ("GET", "/api/models/{model_id:path}"): "read",
+}
+UNSERVED = ["/", "/nope", "/docsx", "/healthz", "/Health", "/api", "/openapi.json/", "//health", "//docs", "/%2fhealth"]
+PROTECTED = {route: scope for route, scope in TABLE.items() if scope not in {"probe", "public"}}
+every_route = pytest.mark.parametrize(("route", "access"), TABLE.items(), ids=map(" ".join, TABLE))
+every_protected_route = pytest.mark.parametrize(("route", "scope"), PROTECTED.items(), ids=map(" ".join, PROTECTED))
+
+HOME = ["192.168.1.0/24"]
+LISTED, UNLISTED = "192.168.1.7", "203.0.113.9"
+
+
+def keys() -> list[dict[str, object]]:
+    """A key of each scope alone, one of each scope left out, and one with all."""
+    single = [key_entry(f"only-{scope}", f"only-{scope}", scope) for scope in ALL_SCOPES]
+    others = [key_entry(f"not-{scope}", f"not-{scope}", *(ALL_SCOPES - {scope})) for scope in ALL_SCOPES]
+    return [*single, *others, key_entry("all", "all", *ALL_SCOPES)]
+
+
+@contextmanager
+def locked(settings: Settings, *, peer: str = LISTED, **security: object) -> Iterator[TestClient]:
+    with serving(settings, peer=peer, security={"api_keys": keys(), **security}) as client:
+        yield client
+
+
+def call(client: TestClient, route: tuple[str, str], headers: dict[str, str] | None = None) -> Response:
+    method, path = route
+    path = path.replace("{model_id:path}", "minilm")
+    if method == "*":
+        method, path = "GET", f"{path}/swagger-ui.css"
+    assert "{" not in path
+    body = {"texts": ["a"]} if method == "POST" else None
+    return client.request(method, path, json=body, headers=headers)
+
+
+def is_forbidden(response: Response, route: tuple[str, str]) -> bool:
+    """Whether it is refused with 403; in the envelope, unless the answer has no body."""
+    return response.status_code == 403 if route[0] == "HEAD" else bool(refused(response, 403, "FORBIDDEN"))
+
+
+def is_let_in(response: Response) -> bool:
+    return response.status_code == 200
+
+
+def test_the_table_knows_every_route(settings: Settings) -> None:
+    found: set[tuple[str, str]] = set()
+    for context in iter_route_contexts(create_app(settings).routes):
+        assert context.path, f"a route of a kind that this test does not know: {context.original_route}"
+        methods = {"*"} if isinstance(context.original_route, Mount) else context.methods
+        assert methods, f"a route of a kind that this test does not know: {context.original_route}"
+        found |= {(method, context.path) for method in methods}
+    assert found == TABLE.keys()
+
+
+@every_route
+def test_without_a_key(settings: Settings, route: tuple[str, str], access: Access) -> None:
+    with locked(settings) as client:
+        response = call(client, route)
+        if access in {"probe", "public"}:
+            assert is_let_in(response)
+        else:
+            refused(response, 401, "UNAUTHORIZED")
+
+
+@every_protected_route
+def test_with_a_wrong_key(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    with locked(settings) as client:
+        for key in ("wrong", "", "only", f"only-{scope}x", f"ONLY-{scope}"):
+            refused(call(client, route, bearer(key)), 401, "UNAUTHORIZED")
+        refused(call(client, route, {"Authorization": f"Basic only-{scope}"}), 401, "UNAUTHORIZED")
+        refused(call(client, route, {"X-API-Key": f"only-{scope}"}), 401, "UNAUTHORIZED")
+
+
+@every_protected_route
+def test_with_a_key_that_lacks_the_scope(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    with locked(settings) as client:
+        for key in (f"not-{scope}", *(f"only-{other}" for other in ALL_SCOPES - {scope})):
+            error = refused(call(client, route, bearer(key)), 403, "FORBIDDEN")
+            assert error["details"] == {"scope": scope}
+
+
+@every_protected_route
+def test_with_the_right_key(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    with locked(settings) as client:
+        for key in (f"only-{scope}", "all"):
+            assert is_let_in(call(client, route, bearer(key)))
+
+
+@every_route
+def test_from_an_address_outside_the_allowlist(settings: Settings, route: tuple[str, str], access: Access) -> None:
+    with locked(settings, peer=UNLISTED, ip_allowlist=HOME) as client:
+        for headers in ({}, bearer("all")):
+            response = call(client, route, headers)
+            if access == "probe":
+                assert is_let_in(response)
+            else:
+                assert is_forbidden(response, route)
+
+
+@every_route
+def test_from_an_address_in_the_allowlist(settings: Settings, route: tuple[str, str], access: Access) -> None:
+    with locked(settings, ip_allowlist=HOME) as client:
+        assert is_let_in(call(client, route, bearer("all")))
+
+
+@every_route
+def test_with_a_forged_proxy_header(settings: Settings, route: tuple[str, str], access: Access) -> None:
+    with locked(settings, peer=UNLISTED, ip_allowlist=HOME) as client:
+        for name in ("X-Forwarded-For", "X-Real-IP", "Forwarded", "True-Client-IP", "Client-IP"):
+            for claim in (LISTED, f"for={LISTED}", f"{LISTED}, {LISTED}"):
+                response = call(client, route, {**bearer("all"), name: claim})
+                if access == "probe":
+                    assert is_let_in(response)
+                else:
+                    assert is_forbidden(response, route)
+
+
+@every_protected_route
+def test_a_forged_proxy_header_does_not_make_a_stranger_local(
+    settings: Settings, route: tuple[str, str], scope: str
+) -> None:
+    here = {"cidr": "127.0.0.0/8", "name": "here"}
+    with locked(settings, peer=UNLISTED, allow_localhost=True, networks=[here]) as client:
+        for name in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
+            refused(call(client, route, {name: "127.0.0.1"}), 401, "UNAUTHORIZED")
+
+
+@every_protected_route
+def test_a_proxy_on_this_machine_is_not_taken_for_its_user(
+    settings: Settings, route: tuple[str, str], scope: str
+) -> None:
+    with locked(settings, peer="127.0.0.1", allow_localhost=True) as client:
+        assert is_let_in(call(client, route))
+        for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via"):
+            refused(call(client, route, {name: "127.0.0.1"}), 401, "UNAUTHORIZED")
+
+
+@every_protected_route
+def test_from_a_network_with_an_identity(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    others = sorted(ALL_SCOPES - {scope, "admin"})
+    rooms = [
+        {"cidr": LISTED, "name": "may", "scopes": [scope]},
+        {"cidr": "192.168.1.8", "name": "may-not", "scopes": others},
+    ]
+    with locked(settings, networks=rooms) as client:
+        assert is_let_in(call(client, route))
+        refused(call(client, route, {"Host": "evil.example"}), 403, "FORBIDDEN")
+        refused(call(client, route, {"Sec-Fetch-Site": "cross-site"}), 403, "FORBIDDEN")
+    with locked(settings, peer="192.168.1.8", networks=rooms) as client:
+        assert refused(call(client, route), 403, "FORBIDDEN")["details"] == {"scope": scope}
+
+
+@pytest.mark.parametrize("path", UNSERVED)
+def test_a_path_where_nothing_is_served_is_as_closed(settings: Settings, path: str) -> None:
+    with locked(settings) as client:
+        refused(client.get(path), 401, "UNAUTHORIZED")
+
+
+def test_a_method_that_a_route_does_not_take_is_as_closed(settings: Settings) -> None:
+    with locked(settings) as client:
+        for method, path in PROTECTED:
+            refused(call(client, ("DELETE" if method != "DELETE" else "GET", path)), 401, "UNAUTHORIZED")
+
+
+def test_what_is_open_is_no_way_around(settings: Settings) -> None:
+    tails = ["/", "/%2e%2e/api/models", "%2f..%2fapi%2fmodels", ";/api/models", "%00", "%0a", "%3f/api/models"]
+    with locked(settings) as client:
+        for open_to_all in ("/health", "/ready", "/docs", "/docs/assets", "/openapi.json"):
+            for tail in tails:
+                response = client.get(open_to_all + tail, follow_redirects=False)
+                assert response.status_code in {401, 404}, open_to_all + tail
+
+
+@every_route
+def test_the_rules_are_the_same_below_a_prefix(settings: Settings, route: tuple[str, str], access: Access) -> None:
+    method, path = route
+    with serving(settings, peer=LISTED, server={"root_path": "/ai"}, security={"api_keys": keys()}) as client:
+        for prefix in ("/ai", ""):  # a proxy may take the prefix away or leave it
+            response = call(client, (method, prefix + path))
+            assert is_let_in(response) is (access in {"probe", "public"})
+            assert is_let_in(call(client, (method, prefix + path), bearer("all")))
+
+
+def test_a_websocket_is_refused(settings: Settings) -> None:
+    with locked(settings) as client:
+        for path in ("/api/embed", "/health", "/docs", "/nope"):
+            with pytest.raises(WebSocketDisconnect) as raised, client.websocket_connect(path, headers=bearer("all")):
+                pass
+            assert raised.value.code == 1008

@@ -1,0 +1,147 @@
+"""`GET /api/models` and `GET /api/models/{id}`: what is told of each model, in each of its states, and what is not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from contract.answers import refused, serving
+from homelab_ai.models.host import HostLoadFailed
+from homelab_ai.settings import Settings
+from support.hosts import DIMENSIONS, FakeHosts
+
+UNLOADED = {"backend": None, "device": None, "precision": None, "max_length": None}
+MINILM: dict[str, Any] = {
+    "id": "minilm",
+    "type": "text_embedding",
+    "hf_model": "sentence-transformers/all-MiniLM-L6-v2",
+    "revision": None,
+    "aliases": [],
+    "enabled": True,
+    "default": True,
+    "state": "available",
+    "dimensions": 384,
+    **UNLOADED,
+    "loads": 0,
+    "load_seconds": None,
+    "failure": None,
+}
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def test_the_list_holds_every_model_of_the_configuration(client: TestClient) -> None:
+    response = client.get("/api/models")
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer.keys() == {"models"}
+    assert [(model["id"], model["type"], model["enabled"], model["default"]) for model in answer["models"]] == [
+        ("blip-base", "image_caption", True, True),
+        ("llava", "image_caption", False, False),
+        ("minilm", "text_embedding", True, True),
+        ("mpnet", "text_embedding", False, False),
+    ]
+    assert all(model.keys() == MINILM.keys() for model in answer["models"])
+    assert answer["models"][2] == MINILM
+
+
+def test_looking_loads_nothing(client: TestClient, hosts: FakeHosts) -> None:
+    client.get("/api/models")
+    client.get("/api/models/minilm")
+    assert hosts.started == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "minilm",
+        "MINILM",
+        "my-alias",
+        "openai/alias:v1",
+        "openai%2Falias%3Av1",
+        HUB_NAME,
+        HUB_NAME.replace("/", "%2F"),
+        HUB_NAME.upper(),
+        "all-MiniLM-L6-v2",
+    ],
+)
+def test_a_model_is_shown_by_each_of_its_names(settings: Settings, name: str) -> None:
+    models = settings.models.model_dump()
+    models["text_embedding"][0]["aliases"] = ["my-alias", "openai/alias:v1"]
+    with serving(settings, models=models) as client:
+        response = client.get(f"/api/models/{name}")
+    assert response.status_code == 200
+    assert response.json() == {**MINILM, "aliases": ["my-alias", "openai/alias:v1"]}
+
+
+def test_a_disabled_model_is_shown(client: TestClient) -> None:
+    answer = client.get("/api/models/llava").json()
+    assert (answer["enabled"], answer["state"], answer["dimensions"]) == (False, "available", None)
+
+
+@pytest.mark.parametrize(
+    "name", ["nonexistent", "minilm/", "org/nonexistent", "", "minilm%00", "*", "..%2Fminilm", "%E2%80%AE", "x" * 3000]
+)
+def test_an_unknown_model_is_answered_with_those_that_there_are(client: TestClient, name: str) -> None:
+    error = refused(client.get(f"/api/models/{name}"), 404, "MODEL_NOT_FOUND")
+    assert error["details"]["available_models"] == ["blip-base", "llava", "minilm", "mpnet"]
+    assert len(error["details"]["model_id"]) <= 100
+
+
+def test_a_loaded_model_tells_what_it_runs_on(client: TestClient) -> None:
+    client.post("/api/embed", json={"texts": ["a"]})
+    answer = client.get("/api/models/minilm").json()
+    assert answer.pop("load_seconds") >= 0
+    assert answer == {
+        **{name: value for name, value in MINILM.items() if name != "load_seconds"},
+        "state": "ready",
+        "loads": 1,
+        "backend": "fake",
+        "device": "cpu",
+        "precision": "float32",
+        "max_length": 1000,
+        "dimensions": DIMENSIONS,
+    }
+
+
+def test_a_model_whose_host_has_died_is_available_again(client: TestClient, hosts: FakeHosts) -> None:
+    client.post("/api/embed", json={"texts": ["a"]})
+    hosts.started[0].kill()
+    assert client.get("/api/models/minilm").json()["state"] == "available"
+    client.post("/api/embed", json={"texts": ["a"]})
+    answer = client.get("/api/models/minilm").json()
+    assert (answer["state"], answer["loads"]) == ("ready", 2)
+
+
+def test_a_model_that_could_not_be_loaded_says_why_until_it_is(client: TestClient, hosts: FakeHosts) -> None:
+    hosts.on_start = lambda plan: HostLoadFailed("it has no weights")
+    client.post("/api/embed", json={"texts": ["a"]})
+    answer = client.get("/api/models/minilm").json()
+    assert (answer["state"], answer["failure"], answer["loads"]) == ("failed", "it has no weights", 0)
+    assert client.get("/ready").status_code == 200
+    hosts.on_start = lambda plan: None
+    client.post("/api/embed", json={"texts": ["a"]})
+    answer = client.get("/api/models/minilm").json()
+    assert (answer["state"], answer["failure"], answer["loads"]) == ("ready", None, 1)
+
+
+@pytest.mark.parametrize(
+    "path", ["/srv/secret/mine", "/srv/secret/mine/", "./secret/mine", "~/secret/mine", "../secret/mine"]
+)
+def test_of_a_local_folder_only_the_last_part_is_shown(settings: Settings, path: str) -> None:
+    models = {"text_embedding": [{"id": "local", "hf_model": path}]}
+    with serving(settings, models=models) as client:
+        answers = [client.get("/api/models"), client.get("/api/models/local"), client.get("/api/models/nope")]
+        assert answers[1].json()["hf_model"] == "mine"
+    assert not [answer.text for answer in answers if "secret" in answer.text]
+
+
+def test_nothing_shows_where_models_and_state_are(settings: Settings, client: TestClient, tmp_path: Path) -> None:
+    client.post("/api/embed", json={"texts": ["a"]})
+    for path in ("/api/models", "/api/models/minilm", "/ready", "/health", "/openapi.json"):
+        assert str(tmp_path) not in client.get(path).text
+
+
+def test_without_any_model_the_list_is_empty(settings: Settings) -> None:
+    with serving(settings, models={"text_embedding": [], "image_caption": []}) as client:
+        assert client.get("/api/models").json() == {"models": []}

@@ -1,0 +1,96 @@
+"""Model hosts without a process, for tests of what stands above them."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import orjson
+
+from homelab_ai.models.host import Answer, Host, HostDied, HostPlan
+
+DIMENSIONS = 8
+
+FailingRun = Callable[[list[str]], Exception | None]
+FailingStart = Callable[[HostPlan], Exception | None]
+
+
+def vector_of(text: str) -> list[float]:
+    """The vector that a fake host gives a text: a function of the text and of nothing else."""
+    digest = hashlib.sha256(text.encode()).digest()
+    vector = np.frombuffer(digest[:DIMENSIONS], dtype=np.uint8).astype(np.float32) + 1
+    return [float(value) for value in vector / np.linalg.norm(vector)]
+
+
+class FakeHost(Host):
+    """Answers at once, cuts texts of more than 1000 characters, and dies when it is told to."""
+
+    def __init__(self, plan: HostPlan) -> None:
+        self.plan = plan
+        self.described = {
+            "backend": "fake",
+            "device": "cpu",
+            "precision": "float32",
+            "dimensions": DIMENSIONS,
+            "max_length": 1000,
+        }
+        self.runs: list[list[str]] = []
+        self.stopped = False
+        self._dead = asyncio.Event()
+        self.busy: asyncio.Event | None = None
+        """While set to an event, runs wait for it."""
+        self.on_run: FailingRun = lambda texts: None
+        """Returns the error with which a run is to fail."""
+
+    @property
+    def alive(self) -> bool:
+        return not self._dead.is_set()
+
+    def kill(self) -> None:
+        self._dead.set()
+
+    async def stop(self) -> None:
+        self.stopped = True
+        self._dead.set()
+
+    async def run(self, options: dict[str, Any], body: bytes) -> Answer:
+        texts: list[str] = orjson.loads(body)
+        self.runs.append(texts)
+        if self.busy:
+            waits = [asyncio.ensure_future(event.wait()) for event in (self.busy, self._dead)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        if not self.alive:
+            raise HostDied("its process was ended by SIGKILL")
+        if error := self.on_run(texts):
+            raise error
+        matrix = np.array([vector_of(text) for text in texts], dtype=np.float32)
+        truncated = [position for position, text in enumerate(texts) if len(text) > 1000]
+        return Answer({"shape": matrix.shape, "truncated": truncated}, matrix.tobytes())
+
+
+class FakeHosts:
+    """Stands where `Host.start` stands, and remembers what it started."""
+
+    def __init__(self) -> None:
+        self.started: list[FakeHost] = []
+        self.on_start: FailingStart = lambda plan: None
+        """Returns the error with which the next start is to fail."""
+        self.starting: asyncio.Event | None = None
+        """While set to an event, starts wait for it."""
+        self.prepare: Callable[[FakeHost], None] = lambda host: None
+
+    async def __call__(self, plan: HostPlan) -> FakeHost:
+        await asyncio.sleep(0)
+        if self.starting:
+            await self.starting.wait()
+        if error := self.on_start(plan):
+            raise error
+        host = FakeHost(plan)
+        self.prepare(host)
+        self.started.append(host)
+        return host

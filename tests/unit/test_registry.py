@@ -1,0 +1,340 @@
+"""The registry: one host a model, started when it is asked for, replaced when it dies, gone when the service ends."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from homelab_ai.errors import InferenceFailed, ModelLoadFailed, ResourceExhausted, ServiceError
+from homelab_ai.models.catalogue import Model
+from homelab_ai.models.host import Answer, HostDied, HostLoadFailed, HostPlan, RunFailed
+from homelab_ai.models.registry import LocalModels
+from homelab_ai.settings import Settings
+from support.hosts import FailingRun, FakeHost, FakeHosts
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def models(settings: Settings, hosts: FakeHosts) -> LocalModels:
+    return LocalModels(settings, {"text_embedding": "an.engine"}, hosts)
+
+
+@pytest.fixture
+def minilm(models: LocalModels) -> Model:
+    return models.catalogue.get("minilm")
+
+
+def body(*texts: str) -> bytes:
+    return orjson.dumps(texts)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the other tasks go on until this holds."""
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def fail_with(*errors: Exception | None) -> Callable[[HostPlan], Exception | None]:
+    """Make one start after the other end so; those after the last succeed."""
+    left = list(errors)
+    return lambda plan: left.pop(0) if left else None
+
+
+async def test_nothing_is_started_before_it_is_asked_for(models: LocalModels, hosts: FakeHosts, minilm: Model) -> None:
+    snapshot = models.snapshot(minilm)
+    assert (snapshot.state, snapshot.loads, snapshot.load_seconds) == ("available", 0, None)
+    assert (snapshot.described, snapshot.failure) == ({}, None)
+    await models.close()
+    assert hosts.started == []
+
+
+async def test_a_hundred_first_runs_at_once_start_one_host(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.starting = asyncio.Event()
+    runs = [asyncio.create_task(models.run(minilm, {}, body(f"text {n}"))) for n in range(100)]
+    await until(lambda: models.snapshot(minilm).state == "loading")
+    hosts.starting.set()
+    answers = await asyncio.gather(*runs)
+    assert len(hosts.started) == 1
+    assert sorted(hosts.started[0].runs) == sorted([f"text {n}"] for n in range(100))
+    assert len({answer.body for answer in answers}) == 100
+    await models.run(minilm, {}, body("again"))
+    assert (len(hosts.started), models.snapshot(minilm).loads) == (1, 1)
+
+
+async def test_a_host_is_told_what_the_settings_say(settings: Settings, hosts: FakeHosts) -> None:
+    resources = settings.resources.model_copy(update={"device": "cuda:1", "request_timeout_seconds": 7.0})
+    models = LocalModels(settings.model_copy(update={"resources": resources}), {"text_embedding": "an.engine"}, hosts)
+    await models.run(models.catalogue.get("minilm"), {}, body("a"))
+    plan = hosts.started[0].plan
+    assert (plan.model_id, plan.engine, plan.run_timeout_seconds) == ("minilm", "an.engine", 7.0)
+    assert plan.options["device"] == "cuda:1"
+    assert plan.options["hf_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert Path(plan.options["models_dir"]).is_absolute()
+    orjson.dumps(plan.options)  # it goes through a pipe
+
+
+async def test_a_caller_that_gives_up_does_not_take_the_load_from_the_others(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.starting = asyncio.Event()
+    first, second = (asyncio.create_task(models.run(minilm, {}, body(name))) for name in ("first", "second"))
+    await until(lambda: models.snapshot(minilm).state == "loading")
+    first.cancel()
+    await until(first.done)
+    assert models.snapshot(minilm).state == "loading"
+    hosts.starting.set()
+    assert isinstance(await second, Answer)
+    assert first.cancelled()
+    assert [host.runs for host in hosts.started] == [[["second"]]]
+
+
+async def test_a_load_that_nobody_waits_for_any_more_serves_the_next_request(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.starting = asyncio.Event()
+    only = asyncio.create_task(models.run(minilm, {}, body("only")))
+    await until(lambda: models.snapshot(minilm).state == "loading")
+    only.cancel()
+    await until(only.done)
+    hosts.starting.set()
+    await models.run(minilm, {}, body("next"))
+    assert [host.runs for host in hosts.started] == [[["next"]]]
+
+
+async def test_a_failed_load_that_nobody_waits_for_any_more_does_no_harm(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.starting = asyncio.Event()
+    hosts.on_start = fail_with(HostLoadFailed("no"))
+    only = asyncio.create_task(models.run(minilm, {}, body("only")))
+    await until(lambda: models.snapshot(minilm).state == "loading")
+    only.cancel()
+    hosts.starting.set()
+    await until(lambda: models.snapshot(minilm).state == "failed")
+    assert isinstance(await models.run(minilm, {}, body("next")), Answer)
+
+
+def busy(host: FakeHost) -> None:
+    host.busy = asyncio.Event()
+
+
+async def test_a_run_whose_host_dies_is_answered_by_a_fresh_one(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.prepare = busy
+    runs = [asyncio.create_task(models.run(minilm, {}, body(name))) for name in ("one", "two", "three")]
+    await until(lambda: hosts.started and len(hosts.started[0].runs) == 3)
+    hosts.prepare = lambda host: None
+    hosts.started[0].kill()
+    answers = await asyncio.gather(*runs)
+    assert len(hosts.started) == 2
+    assert sorted(hosts.started[1].runs) == [["one"], ["three"], ["two"]]
+    assert all(answer.body for answer in answers)
+    assert (models.snapshot(minilm).state, models.snapshot(minilm).loads) == ("ready", 2)
+
+
+async def test_a_host_that_died_between_two_requests_is_replaced_unnoticed(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    before = await models.run(minilm, {}, body("text"))
+    hosts.started[0].kill()
+    snapshot = models.snapshot(minilm)
+    assert (snapshot.state, snapshot.failure) == ("available", None)
+    assert snapshot.described["backend"] == "fake"  # what is known stays known
+    assert await models.run(minilm, {}, body("text")) == before
+    assert len(hosts.started) == 2
+
+
+async def test_a_run_under_which_two_hosts_die_fails_and_harms_no_other(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    def dies_of_poison(host: FakeHost) -> None:
+        def run(texts: list[str]) -> Exception | None:
+            if texts != ["poison"]:
+                return None
+            host.kill()
+            return HostDied("its process was ended by SIGSEGV", run_had_started=True)
+
+        host.on_run = run
+
+    hosts.prepare = dies_of_poison
+    with pytest.raises(InferenceFailed) as raised:
+        await models.run(minilm, {}, body("poison"))
+    assert "SIGSEGV" in raised.value.message
+    assert raised.value.details == {"model_id": "minilm"}
+    assert len(hosts.started) == 2
+    await models.run(minilm, {}, body("harmless"))
+    assert len(hosts.started) == 3
+
+
+def killed_under_another_run(host: FakeHost) -> FailingRun:
+    def run(texts: list[str]) -> Exception:
+        host.kill()
+        return HostDied("its process was ended by SIGSEGV")
+
+    return run
+
+
+async def test_a_run_that_waited_behind_deadly_ones_is_answered_all_the_same(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    def dies_before_its_turn(host: FakeHost) -> None:
+        if len(hosts.started) < 4:
+            host.on_run = killed_under_another_run(host)
+
+    hosts.prepare = dies_before_its_turn
+    assert (await models.run(minilm, {}, body("patient"))).header["shape"] == (1, 8)
+    assert len(hosts.started) == 5
+
+
+async def test_a_run_that_never_gets_its_turn_gives_up(models: LocalModels, hosts: FakeHosts, minilm: Model) -> None:
+    hosts.prepare = lambda host: setattr(host, "on_run", killed_under_another_run(host))
+    with pytest.raises(InferenceFailed, match="SIGSEGV"):
+        await models.run(minilm, {}, body("unlucky"))
+    assert len(hosts.started) == 5
+
+
+async def test_an_error_of_the_engine_is_not_tried_again_and_not_told_in_full(
+    models: LocalModels, hosts: FakeHosts, minilm: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raising(host: FakeHost) -> None:
+        host.on_run = lambda texts: RunFailed("RuntimeError", "Traceback: a secret text")
+
+    hosts.prepare = raising
+    with pytest.raises(InferenceFailed) as raised:
+        await models.run(minilm, {}, body("text"))
+    assert "RuntimeError" in raised.value.message
+    assert "secret" not in raised.value.message + repr(raised.value.details)
+    assert [host.runs for host in hosts.started] == [[["text"]]]
+    assert models.snapshot(minilm).state == "ready"
+
+
+@pytest.mark.parametrize("failure", [HostLoadFailed("it has no weights"), HostDied("it was ended by SIGKILL")])
+async def test_a_failed_load_fails_all_who_wait_and_is_told_until_one_succeeds(
+    models: LocalModels, hosts: FakeHosts, minilm: Model, failure: Exception
+) -> None:
+    tries = 4 if isinstance(failure, HostDied) else 2  # a process that died is given a second try within each load
+    hosts.starting, hosts.on_start = asyncio.Event(), fail_with(*[failure] * tries)
+    runs = [asyncio.create_task(models.run(minilm, {}, body("text"))) for _ in range(10)]
+    await until(lambda: models.snapshot(minilm).state == "loading")
+    hosts.starting.set()
+    for outcome in await asyncio.gather(*runs, return_exceptions=True):
+        assert isinstance(outcome, ModelLoadFailed)
+        assert str(failure) in outcome.message
+        assert outcome.details == {"model_id": "minilm"}
+    snapshot = models.snapshot(minilm)
+    assert (snapshot.state, snapshot.failure, snapshot.loads) == ("failed", str(failure), 0)
+
+    with pytest.raises(ModelLoadFailed):  # the next request tries again
+        await models.run(minilm, {}, body("text"))
+    await models.run(minilm, {}, body("text"))
+    snapshot = models.snapshot(minilm)
+    assert (snapshot.state, snapshot.failure, snapshot.loads) == ("ready", None, 1)
+
+    hosts.started[0].kill()
+    assert models.snapshot(minilm).state == "available"  # the old failure does not come back
+
+
+async def test_while_a_failed_model_is_tried_again_it_is_loading(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.on_start = fail_with(HostLoadFailed("no"))
+    with pytest.raises(ModelLoadFailed):
+        await models.run(minilm, {}, body("text"))
+    hosts.starting = asyncio.Event()
+    again = asyncio.create_task(models.run(minilm, {}, body("text")))
+    await until(lambda: models.snapshot(minilm).state == "loading")
+    assert models.snapshot(minilm).failure is None
+    hosts.starting.set()
+    await again
+
+
+async def test_a_fresh_host_that_cannot_be_loaded_fails_the_run_it_was_for(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.prepare, hosts.on_start = busy, fail_with(None, HostLoadFailed("out of memory"))
+    run = asyncio.create_task(models.run(minilm, {}, body("text")))
+    await until(lambda: hosts.started and hosts.started[0].runs)
+    hosts.started[0].kill()
+    with pytest.raises(ModelLoadFailed, match="out of memory"):
+        await run
+
+
+async def test_a_fault_of_our_own_in_a_start_is_not_swallowed_and_not_remembered(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.on_start = fail_with(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        await models.run(minilm, {}, body("text"))
+    assert models.snapshot(minilm).state == "available"
+    await models.run(minilm, {}, body("text"))
+
+
+async def test_models_are_loaded_and_fail_apart(models: LocalModels, hosts: FakeHosts, minilm: Model) -> None:
+    mpnet = models.catalogue.get("mpnet")
+    hosts.on_start = lambda plan: HostLoadFailed("no") if plan.model_id == "mpnet" else None
+    outcomes = await asyncio.gather(
+        models.run(minilm, {}, body("a")), models.run(mpnet, {}, body("a")), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [Answer, ModelLoadFailed]
+    assert [models.snapshot(model).state for model in (minilm, mpnet)] == ["ready", "failed"]
+
+
+async def test_the_time_of_a_load_is_that_of_the_clock(settings: Settings, hosts: FakeHosts) -> None:
+    times = iter([100.0, 102.5])
+    models = LocalModels(settings, {"text_embedding": "an.engine"}, hosts, clock=lambda: next(times))
+    minilm = models.catalogue.get("minilm")
+    await models.run(minilm, {}, body("text"))
+    assert models.snapshot(minilm).load_seconds == 2.5
+
+
+async def test_closing_stops_every_host_and_starts_none_again(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    mpnet = models.catalogue.get("mpnet")
+    await asyncio.gather(models.run(minilm, {}, body("a")), models.run(mpnet, {}, body("a")))
+    await models.close()
+    assert [host.stopped for host in hosts.started] == [True, True]
+    for model in (minilm, mpnet):
+        with pytest.raises(ResourceExhausted, match="shutting down"):
+            await models.run(model, {}, body("a"))
+    await models.close()
+    assert len(hosts.started) == 2
+
+
+async def test_who_is_refused_at_the_end_is_told_when_to_come_back(models: LocalModels, minilm: Model) -> None:
+    await models.close()
+    with pytest.raises(ResourceExhausted) as raised:
+        await models.run(minilm, {}, body("a"))
+    assert "Retry-After" in raised.value.headers
+
+
+async def test_closing_ends_a_load_under_way_and_all_who_wait_for_it(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.starting = asyncio.Event()
+    runs = [asyncio.create_task(models.run(minilm, {}, body("a"))) for _ in range(3)]
+    await until(lambda: models.snapshot(minilm).state == "loading")
+    await models.close()
+    outcomes = await asyncio.gather(*runs, return_exceptions=True)
+    assert all(isinstance(outcome, asyncio.CancelledError | ServiceError) for outcome in outcomes)
+    hosts.starting.set()
+    await asyncio.sleep(0)
+    assert hosts.started == []
+
+
+async def test_closing_ends_runs_under_way_without_a_second_try(
+    models: LocalModels, hosts: FakeHosts, minilm: Model
+) -> None:
+    hosts.prepare = busy
+    run = asyncio.create_task(models.run(minilm, {}, body("a")))
+    await until(lambda: hosts.started and hosts.started[0].runs)
+    await models.close()
+    with pytest.raises(ResourceExhausted):
+        await run
+    assert len(hosts.started) == 1
