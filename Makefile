@@ -1,6 +1,6 @@
 # Every target does its own set-up: a bare Debian or Ubuntu with Python 3.11+, git and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean
+.PHONY: help run test lint demo bench clean
 
 PORT ?=
 BIN := .venv/bin
@@ -31,6 +31,14 @@ lint: ## check style, imports and types
 	PYTHONPATH=src $(BIN)/lint-imports
 	$(BIN)/mypy
 
+demo: ## start the service, embed eight sentences, show which are alike
+	@$(SETUP) run
+	@exec $(BIN)/python -m demo $(ARGS)
+
+bench: ## measure this machine (two to three minutes)
+	@$(SETUP) dev
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
 clean: ## remove the environment and everything that was built (never data/ or models/)
 	rm -rf .venv/bin .venv .venv.old .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
-	find src tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks demo -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,22 @@
+"""What machine a figure was measured on: a figure without it says nothing."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+_TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+
+
+def describe() -> str:
+    """Return processor, cores, memory, what the processor can calculate with, and the versions that matter."""
+    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    lines = dict(line.split(":", 1) for line in facts.splitlines() if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in lines.items()}
+    flags = [flag for flag in _TELLING_FLAGS if flag in fields.get("flags", "").split()]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{fields.get('model name', platform.processor())}, {os.cpu_count()} cores ({' '.join(flags) or 'no AVX2'}), "
+        f"{memory:.0f} GB, Python {platform.python_version()}, torch {version('torch')}, "
+        f"sentence-transformers {version('sentence-transformers')}"
+    )
