@@ -31,7 +31,7 @@ from homelab_ai.telemetry import logs
 log = logging.getLogger(__name__)
 
 _DESCRIPTION = """
-Text embeddings, image captions and clean web pages for every app in a home.
+Text embeddings for every app in a home. (Image captions and clean web pages are to come.)
 
 Send an API key as `Authorization: Bearer <api-key>`. Every answer carries an `X-Request-ID`, which stands in the log
 too (send your own, and it is kept); every error has one shape and a code that programs can rely on.

@@ -16,7 +16,7 @@ cli = typer.Typer(name="homelab-ai", no_args_is_help=True, add_completion=False)
 
 @cli.callback()
 def _commands() -> None:
-    """Text embeddings, image captions and clean web pages for every app in a home."""
+    """Text embeddings for every app in a home."""
 
 
 @cli.command()
