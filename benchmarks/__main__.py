@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from demo.service import Service
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from demo.service import Service
 
 ROUNDS = 5
 WORDS = Path("LICENSE").read_text().split()

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from demo.service import Service
 from rich.console import Console
 from rich.table import Table
+
+from demo.service import Service
 
 SENTENCES = Path(__file__).with_name("sentences.txt").read_text().splitlines()
 console = Console()
