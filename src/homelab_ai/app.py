@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -38,8 +39,13 @@ too (send your own, and it is kept); every error has one shape and a code that p
 """
 
 
-def create_app(settings: Settings, start_host: StartHost = Host.start) -> FastAPI:
-    """Put the service together. Nothing is opened or started before the server starts it."""
+def create_app(
+    settings: Settings, start_host: StartHost = Host.start, clock: Callable[[], float] = time.monotonic
+) -> FastAPI:
+    """Put the service together. Nothing is opened or started before the server starts it.
+
+    `clock` tells the seconds by which models are loaded and tried again.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Services]:
@@ -49,7 +55,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start) -> FastAP
         state = State.open(settings.data_dir)
         try:
             make_first_key(settings.security, state, _show_first_key)
-            registry = LocalModels(settings, {"text_embedding": ENGINE}, start_host)
+            registry = LocalModels(settings, {"text_embedding": ENGINE}, start_host, clock)
             try:
                 yield Services(
                     gate=Gate(settings, KeyRing(settings.security, state.api_keys())),

@@ -154,7 +154,7 @@ class InferenceFailed(ServiceError):
 
 
 class ModelLoadFailed(ServiceError):
-    """The model could not be started. The message says why and what mends it."""
+    """The model could not be started. The message says why and what mends it, `Retry-After` when it is tried again."""
 
     code = "MODEL_LOAD_FAILED"
     status = 503

@@ -7,8 +7,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from contract.answers import refused, serving
+from homelab_ai.app import create_app
 from homelab_ai.models.host import HostLoadFailed
 from homelab_ai.settings import Settings
+from support.clock import Clock
 from support.hosts import DIMENSIONS, FakeHosts
 
 UNLOADED = {"backend": None, "device": None, "precision": None, "max_length": None}
@@ -113,16 +115,24 @@ def test_a_model_whose_host_has_died_is_available_again(client: TestClient, host
     assert (answer["state"], answer["loads"]) == ("ready", 2)
 
 
-def test_a_model_that_could_not_be_loaded_says_why_until_it_is(client: TestClient, hosts: FakeHosts) -> None:
-    hosts.on_start = lambda plan: HostLoadFailed("it has no weights")
-    client.post("/api/embed", json={"texts": ["a"]})
-    answer = client.get("/api/models/minilm").json()
-    assert (answer["state"], answer["failure"], answer["loads"]) == ("failed", "it has no weights", 0)
-    assert client.get("/ready").status_code == 200
-    hosts.on_start = lambda plan: None
-    client.post("/api/embed", json={"texts": ["a"]})
-    answer = client.get("/api/models/minilm").json()
-    assert (answer["state"], answer["failure"], answer["loads"]) == ("ready", None, 1)
+def test_a_model_that_could_not_be_loaded_says_why_until_it_is(settings: Settings, hosts: FakeHosts) -> None:
+    clock = Clock()
+    app = create_app(settings, hosts, clock)
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 50000)) as client:
+        hosts.on_start = lambda plan: HostLoadFailed("it has no weights")
+        response = client.post("/api/embed", json={"texts": ["a"]})
+        assert "it has no weights" in refused(response, 503, "MODEL_LOAD_FAILED")["message"]
+        assert response.headers["Retry-After"] == "5"
+        answer = client.get("/api/models/minilm").json()
+        assert (answer["state"], answer["failure"], answer["loads"]) == ("failed", "it has no weights", 0)
+        assert client.get("/ready").status_code == 200
+
+        hosts.on_start = lambda plan: None
+        refused(client.post("/api/embed", json={"texts": ["a"]}), 503, "MODEL_LOAD_FAILED")
+        clock.now += 5
+        assert client.post("/api/embed", json={"texts": ["a"]}).status_code == 200
+        answer = client.get("/api/models/minilm").json()
+        assert (answer["state"], answer["failure"], answer["loads"]) == ("ready", None, 1)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -139,6 +140,7 @@ def test_hosts_killed_whenever_they_load_are_an_error_that_passes(tmp_path: Path
         for answer in answers:
             assert answer.result(40).status_code == 503
             assert_answered(answer.result())
+        time.sleep(int(answer.result().headers["Retry-After"]))
         assert client.post("/api/embed", json={"texts": ["after"]}).status_code == 200
         assert client.get("/api/models/minilm").json()["state"] == "ready"
         assert "Traceback" not in server.stderr

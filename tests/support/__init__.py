@@ -1,1 +1,1 @@
-"""What several tests share: hosts without a process, engines without a model, and a server in a process of its own."""
+"""What several tests share: hosts without a process, engines without a model, a clock, and a server in a process."""

@@ -12,14 +12,20 @@ from homelab_ai.models.catalogue import Model
 from homelab_ai.models.host import Answer, HostDied, HostLoadFailed, HostPlan, RunFailed
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import Settings
+from support.clock import Clock
 from support.hosts import FailingRun, FakeHost, FakeHosts
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def models(settings: Settings, hosts: FakeHosts) -> LocalModels:
-    return LocalModels(settings, {"text_embedding": "an.engine"}, hosts)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def models(settings: Settings, hosts: FakeHosts, clock: Clock) -> LocalModels:
+    return LocalModels(settings, {"text_embedding": "an.engine"}, hosts, clock)
 
 
 @pytest.fixture
@@ -107,7 +113,7 @@ async def test_a_load_that_nobody_waits_for_any_more_serves_the_next_request(
 
 
 async def test_a_failed_load_that_nobody_waits_for_any_more_does_no_harm(
-    models: LocalModels, hosts: FakeHosts, minilm: Model
+    models: LocalModels, hosts: FakeHosts, minilm: Model, clock: Clock
 ) -> None:
     hosts.starting = asyncio.Event()
     hosts.on_start = fail_with(HostLoadFailed("no"))
@@ -116,6 +122,7 @@ async def test_a_failed_load_that_nobody_waits_for_any_more_does_no_harm(
     only.cancel()
     hosts.starting.set()
     await until(lambda: models.snapshot(minilm).state == "failed")
+    clock.now += 5
     assert isinstance(await models.run(minilm, {}, body("next")), Answer)
 
 
@@ -216,7 +223,7 @@ async def test_an_error_of_the_engine_is_not_tried_again_and_not_told_in_full(
 
 @pytest.mark.parametrize("failure", [HostLoadFailed("it has no weights"), HostDied("it was ended by SIGKILL")])
 async def test_a_failed_load_fails_all_who_wait_and_is_told_until_one_succeeds(
-    models: LocalModels, hosts: FakeHosts, minilm: Model, failure: Exception
+    models: LocalModels, hosts: FakeHosts, minilm: Model, clock: Clock, failure: Exception
 ) -> None:
     tries = 4 if isinstance(failure, HostDied) else 2  # a process that died is given a second try within each load
     hosts.starting, hosts.on_start = asyncio.Event(), fail_with(*[failure] * tries)
@@ -230,8 +237,10 @@ async def test_a_failed_load_fails_all_who_wait_and_is_told_until_one_succeeds(
     snapshot = models.snapshot(minilm)
     assert (snapshot.state, snapshot.failure, snapshot.loads) == ("failed", str(failure), 0)
 
+    clock.now += 5
     with pytest.raises(ModelLoadFailed):  # the next request tries again
         await models.run(minilm, {}, body("text"))
+    clock.now += 10
     await models.run(minilm, {}, body("text"))
     snapshot = models.snapshot(minilm)
     assert (snapshot.state, snapshot.failure, snapshot.loads) == ("ready", None, 1)
@@ -240,12 +249,46 @@ async def test_a_failed_load_fails_all_who_wait_and_is_told_until_one_succeeds(
     assert models.snapshot(minilm).state == "available"  # the old failure does not come back
 
 
+async def test_a_model_that_fails_to_load_is_tried_ever_less_often(
+    models: LocalModels, hosts: FakeHosts, minilm: Model, clock: Clock
+) -> None:
+    tries = 0
+
+    def fail(plan: HostPlan) -> Exception:
+        nonlocal tries
+        tries += 1
+        return HostLoadFailed(f"reason {tries}")
+
+    async def refusal() -> ModelLoadFailed:
+        with pytest.raises(ModelLoadFailed) as raised:
+            await models.run(minilm, {}, body("text"))
+        return raised.value
+
+    hosts.on_start = fail
+    for number, seconds in enumerate([5, 10, 20, 40, 80, 160, 300, 300], start=1):
+        assert (await refusal()).headers["Retry-After"] == str(seconds)
+        assert tries == number
+        clock.now += seconds - 0.5
+        refused = await refusal()
+        assert (tries, refused.headers["Retry-After"]) == (number, "1")
+        assert f"reason {number}" in refused.message
+        assert models.snapshot(minilm).state == "failed"
+        clock.now += 0.5
+
+    hosts.on_start = lambda plan: None
+    await models.run(minilm, {}, body("text"))
+    hosts.started[0].kill()
+    hosts.on_start = fail
+    assert (await refusal()).headers["Retry-After"] == "5"  # a success clears the record
+
+
 async def test_while_a_failed_model_is_tried_again_it_is_loading(
-    models: LocalModels, hosts: FakeHosts, minilm: Model
+    models: LocalModels, hosts: FakeHosts, minilm: Model, clock: Clock
 ) -> None:
     hosts.on_start = fail_with(HostLoadFailed("no"))
     with pytest.raises(ModelLoadFailed):
         await models.run(minilm, {}, body("text"))
+    clock.now += 5
     hosts.starting = asyncio.Event()
     again = asyncio.create_task(models.run(minilm, {}, body("text")))
     await until(lambda: models.snapshot(minilm).state == "loading")
@@ -285,10 +328,10 @@ async def test_models_are_loaded_and_fail_apart(models: LocalModels, hosts: Fake
     assert [models.snapshot(model).state for model in (minilm, mpnet)] == ["ready", "failed"]
 
 
-async def test_the_time_of_a_load_is_that_of_the_clock(settings: Settings, hosts: FakeHosts) -> None:
-    times = iter([100.0, 102.5])
-    models = LocalModels(settings, {"text_embedding": "an.engine"}, hosts, clock=lambda: next(times))
-    minilm = models.catalogue.get("minilm")
+async def test_the_time_of_a_load_is_that_of_the_clock(
+    models: LocalModels, hosts: FakeHosts, minilm: Model, clock: Clock
+) -> None:
+    hosts.prepare = lambda host: setattr(clock, "now", clock.now + 2.5)
     await models.run(minilm, {}, body("text"))
     assert models.snapshot(minilm).load_seconds == 2.5
 

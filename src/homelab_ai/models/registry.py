@@ -6,6 +6,7 @@ hosts takes time and is done in tasks, which report back here.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _CLOSED = "The service is shutting down"
 _RESTART_SECONDS = 5
+_FIRST_BACK_OFF_SECONDS = 5.0
+_LONGEST_BACK_OFF_SECONDS = 300.0
 _HOSTS_FOR_ONE_RUN = 5
 """A run that others keep from being answered by killing its host gives up in the end."""
 
@@ -67,6 +70,10 @@ class _Slot:
         self.load_seconds: float | None = None
         self.described: Mapping[str, Any] = {}
         self.failure: str | None = None
+        self.failures = 0
+        """Failed loads since the last one that succeeded."""
+        self.retry_at = -math.inf
+        """When the next load may be tried, by the registry's clock."""
 
     def loaded(self, load: "asyncio.Task[Host]") -> None:
         """Take note that the load has ended, in whatever way."""
@@ -119,8 +126,10 @@ class LocalModels:
         """Have the model's engine answer one run.
 
         A host that dies under the run is replaced and the run tried once more; one that dies before it came to this
-        run, under somebody else's, does not count. Raises `ModelLoadFailed`, `InferenceFailed`, or `ResourceExhausted`
-        at the end of the service.
+        run, under somebody else's, does not count. A load that failed is tried again after 5 seconds at the earliest,
+        after the next failure 10, and so on up to 5 minutes; meanwhile runs are refused at once, with the same reason.
+
+        Raises `ModelLoadFailed`, `InferenceFailed`, or `ResourceExhausted` at the end of the service.
         """
         slot = self._slots[model.id]
         deaths_under_this_run = 0
@@ -156,6 +165,7 @@ class LocalModels:
         if slot.host and slot.host.alive:
             return slot.host
         if not slot.loading:  # one load, however many wait for it
+            self._check_back_off(slot)
             slot.loading = asyncio.create_task(self._load(slot), name=f"load {slot.model.id}")
             slot.loading.add_done_callback(slot.loaded)
         loading = slot.loading
@@ -166,6 +176,19 @@ class LocalModels:
             if loading.cancelled():  # by `close`, not by the caller
                 raise ResourceExhausted(_CLOSED, retry_after_seconds=_RESTART_SECONDS) from None
             raise
+
+    def _check_back_off(self, slot: _Slot) -> None:
+        """Refuse at once what failed a moment ago: each try costs seconds of a whole core."""
+        left = slot.retry_at - self._clock()
+        if left > 0:
+            raise self._load_failed(slot, left)
+
+    def _load_failed(self, slot: _Slot, retry_after_seconds: float) -> ModelLoadFailed:
+        return ModelLoadFailed(
+            f"Model {slot.model.id!r} could not be loaded: {slot.failure}",
+            details={"model_id": slot.model.id},
+            retry_after_seconds=math.ceil(retry_after_seconds),
+        )
 
     async def _load(self, slot: _Slot) -> Host:
         model, started = slot.model, self._clock()
@@ -179,10 +202,11 @@ class LocalModels:
                 slot.host = await self._start_host(plan)
         except (HostDied, HostLoadFailed) as failure:
             slot.failure = str(failure)
-            raise ModelLoadFailed(
-                f"Model {model.id!r} could not be loaded: {failure}", details={"model_id": model.id}
-            ) from failure
-        slot.failure = None
+            back_off = min(_FIRST_BACK_OFF_SECONDS * 2**slot.failures, _LONGEST_BACK_OFF_SECONDS)
+            slot.failures += 1
+            slot.retry_at = self._clock() + back_off
+            raise self._load_failed(slot, back_off) from failure
+        slot.failure, slot.failures = None, 0
         slot.loads += 1
         slot.load_seconds = self._clock() - started
         slot.described = slot.host.described
