@@ -1,6 +1,6 @@
 # Every target does its own set-up: a bare Debian or Ubuntu with Python 3.11+, git and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint demo bench clean
+.PHONY: help run test soak lint demo bench clean
 
 PORT ?=
 BIN := .venv/bin
@@ -20,9 +20,14 @@ run: ## set up and serve on 127.0.0.1:8000 (PORT=8001: another port; GPU=1: with
 		HOMELAB_AI__SECURITY__ALLOW_LOCALHOST="$${HOMELAB_AI__SECURITY__ALLOW_LOCALHOST:-true}" \
 		$(BIN)/python -m homelab_ai serve --host 127.0.0.1 $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: ## set up and run every test that this machine can run (five minutes; ARGS go to pytest)
+test: ## set up and run every test that this machine can run (seven minutes; ARGS go to pytest)
 	@$(SETUP) dev
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+soak: ## the long form of what `make test` runs in short: thousands of examples, hundreds of loads (an hour)
+	@$(SETUP) dev
+	@exec env HOMELAB_AI_TEST_EXAMPLES=2000 HOMELAB_AI_TEST_CYCLES=500 $(BIN)/python -m pytest \
+		tests/unit/test_registry_properties.py tests/faults/test_on_demand.py $(ARGS)
 
 lint: ## check style, imports and types
 	@$(SETUP) dev

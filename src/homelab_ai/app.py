@@ -1,9 +1,9 @@
 """`create_app`: the only place where the parts meet."""
 
+import asyncio
 import logging
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -24,6 +24,7 @@ from homelab_ai.api.reading import BodyLimits
 from homelab_ai.api.services import Services
 from homelab_ai.embedding.service import ENGINE, EmbeddingService
 from homelab_ai.models.host import Host
+from homelab_ai.models.protocols import Clock
 from homelab_ai.models.registry import LocalModels, StartHost
 from homelab_ai.settings import Settings, reserved_in_use
 from homelab_ai.state import State, StateError
@@ -39,12 +40,10 @@ too (send your own, and it is kept); every error has one shape and a code that p
 """
 
 
-def create_app(
-    settings: Settings, start_host: StartHost = Host.start, clock: Callable[[], float] = time.monotonic
-) -> FastAPI:
+def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Clock | None = None) -> FastAPI:
     """Put the service together. Nothing is opened or started before the server starts it.
 
-    `clock` tells the seconds by which models are loaded and tried again.
+    `clock` is the time by which models are unloaded and tried again: the event loop's, unless another is given.
     """
 
     @asynccontextmanager
@@ -55,13 +54,16 @@ def create_app(
         state = State.open(settings.data_dir)
         try:
             make_first_key(settings.security, state, _show_first_key)
-            registry = LocalModels(settings, {"text_embedding": ENGINE}, start_host, clock)
+            registry = LocalModels(
+                settings, {"text_embedding": ENGINE}, start_host, clock=clock or asyncio.get_running_loop(), state=state
+            )
             try:
                 yield Services(
                     gate=Gate(settings, KeyRing(settings.security, state.api_keys())),
                     state=state,
                     models=registry,
                     embedding=EmbeddingService(registry, settings),
+                    request_timeout_seconds=settings.resources.request_timeout_seconds,
                 )
             finally:
                 await registry.close()

@@ -21,6 +21,13 @@ _MIGRATIONS = (
         created_at REAL NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE footprints (
+        model TEXT PRIMARY KEY,
+        memory_bytes INTEGER NOT NULL,
+        gpu_memory_bytes INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 
 
@@ -100,6 +107,24 @@ class State:
                 )
         except sqlite3.Error as error:
             raise StateError(f"The key {key.name!r} cannot be stored: {error}") from error
+
+    def footprints(self) -> dict[str, tuple[int, int]]:
+        """Return what each model took when it was last measured: bytes of main memory and of GPU memory."""
+        try:
+            rows = self._database.execute("SELECT model, memory_bytes, gpu_memory_bytes FROM footprints").fetchall()
+        except sqlite3.Error as error:
+            raise StateError(f"The footprints in state.db cannot be read: {error}") from error
+        return {model: (memory, gpu) for model, memory, gpu in rows}
+
+    def remember_footprint(self, model: str, memory_bytes: int, gpu_memory_bytes: int) -> None:
+        """Store what a model takes. Raises `StateError`."""
+        try:
+            with self._database:
+                self._database.execute(
+                    "INSERT OR REPLACE INTO footprints VALUES (?, ?, ?)", (model, memory_bytes, gpu_memory_bytes)
+                )
+        except sqlite3.Error as error:
+            raise StateError(f"The footprint of {model} cannot be stored: {error}") from error
 
 
 def _lock(data_dir: Path) -> int:

@@ -1,5 +1,8 @@
 """`GET /api/models` and `GET /api/models/{id}`: what is told of each model, in each of its states, and what is not."""
 
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,18 @@ MINILM: dict[str, Any] = {
     "state": "available",
     "dimensions": 384,
     **UNLOADED,
+    "pinned": False,
+    "keep_alive_seconds": 1800,
+    "idle_seconds": None,
+    "unloads_in_seconds": None,
+    "memory_bytes": 0,
+    "gpu_memory_bytes": 0,
+    "requests": 0,
+    "active_requests": 0,
     "loads": 0,
     "load_seconds": None,
     "failure": None,
+    "retry_in_seconds": None,
 }
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -93,9 +105,14 @@ def test_an_unknown_model_is_answered_with_those_that_there_are(client: TestClie
 def test_a_loaded_model_tells_what_it_runs_on(client: TestClient) -> None:
     client.post("/api/embed", json={"texts": ["a"]})
     answer = client.get("/api/models/minilm").json()
-    assert answer.pop("load_seconds") >= 0
+    passing = [answer.pop(name) for name in ("load_seconds", "idle_seconds", "unloads_in_seconds")]
+    assert passing[0] >= 0
+    assert passing[1] + passing[2] == pytest.approx(1800)
     assert answer == {
-        **{name: value for name, value in MINILM.items() if name != "load_seconds"},
+        **{name: value for name, value in MINILM.items() if not name.endswith("_seconds") or value},
+        "retry_in_seconds": None,
+        "requests": 1,
+        "memory_bytes": 10_000_000,
         "state": "ready",
         "loads": 1,
         "backend": "fake",
@@ -129,7 +146,8 @@ def test_a_model_that_could_not_be_loaded_says_why_until_it_is(settings: Setting
 
         hosts.on_start = lambda plan: None
         refused(client.post("/api/embed", json={"texts": ["a"]}), 503, "MODEL_LOAD_FAILED")
-        clock.now += 5
+        assert client.portal
+        client.portal.call(clock.advance, 5)
         assert client.post("/api/embed", json={"texts": ["a"]}).status_code == 200
         answer = client.get("/api/models/minilm").json()
         assert (answer["state"], answer["failure"], answer["loads"]) == ("ready", None, 1)
@@ -150,6 +168,80 @@ def test_nothing_shows_where_models_and_state_are(settings: Settings, client: Te
     client.post("/api/embed", json={"texts": ["a"]})
     for path in ("/api/models", "/api/models/minilm", "/ready", "/health", "/openapi.json"):
         assert str(tmp_path) not in client.get(path).text
+
+
+def test_a_model_is_loaded_and_unloaded_by_any_of_its_names(client: TestClient, hosts: FakeHosts) -> None:
+    for name in ("minilm", HUB_NAME):
+        answer = client.post(f"/api/models/{name}/load")
+        assert (answer.status_code, answer.json()["state"], answer.json()["id"]) == (200, "ready", "minilm")
+    assert (len(hosts.started), answer.json()["requests"], answer.json()["memory_bytes"]) == (1, 0, 10_000_000)
+    for name in (HUB_NAME, "minilm"):
+        answer = client.post(f"/api/models/{name}/unload")
+        assert (answer.status_code, answer.json()["state"], answer.json()["memory_bytes"]) == (200, "available", 0)
+    assert hosts.started[0].stopped
+
+
+def test_loading_tells_what_stands_in_its_way(settings: Settings, hosts: FakeHosts) -> None:
+    hosts.on_start = lambda plan: HostLoadFailed("it has no weights")
+    with serving(settings, hosts, resources={"max_memory_gb": 0.1}) as client:
+        error = refused(client.post("/api/models/minilm/load"), 503, "RESOURCE_EXHAUSTED")
+        assert error["details"]["max_memory_bytes"] == int(0.1 * 1024**3)
+        refused(client.post("/api/models/nope/load"), 404, "MODEL_NOT_FOUND")
+        refused(client.post("/api/models/nope/unload"), 404, "MODEL_NOT_FOUND")
+        error = refused(client.post("/api/models/mpnet/load"), 409, "MODEL_NOT_LOADED")
+        assert "enabled: true" in error["message"]
+        error = refused(client.post("/api/models/blip-base/load"), 503, "MODEL_LOAD_FAILED")
+        assert "no engine" in error["message"]
+    with serving(settings, hosts) as client:
+        error = refused(client.post("/api/models/minilm/load"), 503, "MODEL_LOAD_FAILED")
+        assert "it has no weights" in error["message"]
+        answer = client.get("/api/models/minilm").json()
+        assert (answer["state"], answer["requests"]) == ("failed", 0)
+        assert 0 < answer["retry_in_seconds"] <= 5
+
+
+def test_a_load_that_takes_longer_than_a_request_may_goes_on(settings: Settings, hosts: FakeHosts) -> None:
+    hosts.starting = asyncio.Event()
+    with serving(settings, hosts, resources={"request_timeout_seconds": 0.05}) as client:
+        error = refused(client.post("/api/models/minilm/load"), 504, "TIMEOUT")
+        assert "the load goes on" in error["message"]
+        assert client.get("/api/models/minilm").json()["state"] == "loading"
+        assert client.portal
+        client.portal.call(hosts.starting.set)
+        assert client.post("/api/models/minilm/load").json()["state"] == "ready"
+    assert len(hosts.started) == 1
+
+
+def test_unloading_answers_before_a_long_request_has_ended(settings: Settings, hosts: FakeHosts) -> None:
+    hosts.prepare = lambda host: setattr(host, "busy", asyncio.Event())
+    with (
+        serving(settings, hosts, resources={"request_timeout_seconds": 1}) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        working = pool.submit(client.post, "/api/embed", json={"texts": ["a"]})
+        while not (hosts.started and hosts.started[0].runs):
+            time.sleep(0.005)
+        answer = client.get("/api/models/minilm").json()
+        assert (answer["state"], answer["active_requests"], answer["idle_seconds"]) == ("ready", 1, None)
+        unloading = pool.submit(client.post, "/api/models/minilm/unload")
+        refused(working.result(), 504, "TIMEOUT")
+        assert unloading.result().json()["state"] in {"draining", "available"}
+
+
+def test_what_is_pinned_and_how_long_others_stay_is_told(settings: Settings) -> None:
+    entries = [
+        {"id": "stays", "hf_model": "org/a", "keep_alive_minutes": -1},
+        {"id": "goes", "hf_model": "org/b", "keep_alive_minutes": 0.5},
+        {"id": "as-all", "hf_model": "org/c"},
+    ]
+    models, resources = {"text_embedding": entries, "image_caption": []}, {"model_keep_alive_minutes": 2}
+    with serving(settings, models=models, resources=resources) as client:
+        answer = client.get("/api/models").json()["models"]
+    assert [(model["pinned"], model["keep_alive_seconds"]) for model in answer] == [
+        (True, None),
+        (False, 30),
+        (False, 120),
+    ]
 
 
 def test_without_any_model_the_list_is_empty(settings: Settings) -> None:

@@ -31,6 +31,15 @@ CODES: dict[tuple[str, str], dict[str, int]] = {
     },
     ("get", "/api/models"): COMMON,
     ("get", "/api/models/{model_id}"): {**COMMON, "MODEL_NOT_FOUND": 404},
+    ("post", "/api/models/{model_id}/load"): {
+        **COMMON,
+        "MODEL_NOT_FOUND": 404,
+        "MODEL_NOT_LOADED": 409,
+        "MODEL_LOAD_FAILED": 503,
+        "RESOURCE_EXHAUSTED": 503,
+        "TIMEOUT": 504,
+    },
+    ("post", "/api/models/{model_id}/unload"): {**COMMON, "MODEL_NOT_FOUND": 404},
     ("get", "/health"): {},
     ("get", "/ready"): {"INTERNAL_ERROR": 500, "RESOURCE_EXHAUSTED": 503},
 }

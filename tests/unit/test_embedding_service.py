@@ -1,6 +1,8 @@
 """The embedding service: whatever the list of texts, each gets its own vector, or the request a plain answer."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -18,6 +20,7 @@ from homelab_ai.models.catalogue import Catalogue, Model
 from homelab_ai.models.host import Answer
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import Settings
+from support.clock import Clock
 from support.hosts import DIMENSIONS, FakeHost, FakeHosts, vector_of
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +30,7 @@ PER_RUN, CHARACTERS = module._TEXTS_PER_RUN, module._CHARACTERS_PER_RUN
 
 def service_over(hosts: FakeHosts, **sections: object) -> EmbeddingService:
     settings = Settings.model_validate(sections)
-    return EmbeddingService(LocalModels(settings, {"text_embedding": "an.engine"}, hosts), settings)
+    return EmbeddingService(LocalModels(settings, {"text_embedding": "an.engine"}, hosts, clock=Clock()), settings)
 
 
 @pytest.fixture
@@ -137,7 +140,11 @@ class Fixed:
         self.catalogue = Catalogue(Settings().models)
         self._row = numbers
 
-    async def run(self, model: Model, options: dict[str, Any], body: bytes) -> Answer:
+    @asynccontextmanager
+    async def lease(self, model: Model) -> AsyncIterator["Fixed"]:
+        yield self
+
+    async def run(self, options: dict[str, Any], body: bytes) -> Answer:
         matrix = np.array([self._row for _ in orjson.loads(body)], dtype=np.float32)
         return Answer({"shape": matrix.shape, "truncated": []}, matrix.tobytes())
 

@@ -25,12 +25,18 @@ def clock() -> Clock:
 
 @pytest.fixture
 def models(settings: Settings, hosts: FakeHosts, clock: Clock) -> LocalModels:
-    return LocalModels(settings, {"text_embedding": "an.engine"}, hosts, clock)
+    return LocalModels(settings, {"text_embedding": "an.engine"}, hosts, clock=clock)
 
 
 @pytest.fixture
 def minilm(models: LocalModels) -> Model:
     return models.catalogue.get("minilm")
+
+
+async def ask(models: LocalModels, model: Model, body: bytes) -> Answer:
+    """One request of one run."""
+    async with models.lease(model) as lease:
+        return await lease.run({}, body)
 
 
 def body(*texts: str) -> bytes:
@@ -61,21 +67,23 @@ async def test_a_hundred_first_runs_at_once_start_one_host(
     models: LocalModels, hosts: FakeHosts, minilm: Model
 ) -> None:
     hosts.starting = asyncio.Event()
-    runs = [asyncio.create_task(models.run(minilm, {}, body(f"text {n}"))) for n in range(100)]
-    await until(lambda: models.snapshot(minilm).state == "loading")
+    runs = [asyncio.create_task(ask(models, minilm, body(f"text {n}"))) for n in range(100)]
+    await until(lambda: hosts.asked)
     hosts.starting.set()
     answers = await asyncio.gather(*runs)
     assert len(hosts.started) == 1
     assert sorted(hosts.started[0].runs) == sorted([f"text {n}"] for n in range(100))
     assert len({answer.body for answer in answers}) == 100
-    await models.run(minilm, {}, body("again"))
+    await ask(models, minilm, body("again"))
     assert (len(hosts.started), models.snapshot(minilm).loads) == (1, 1)
 
 
-async def test_a_host_is_told_what_the_settings_say(settings: Settings, hosts: FakeHosts) -> None:
+async def test_a_host_is_told_what_the_settings_say(settings: Settings, hosts: FakeHosts, clock: Clock) -> None:
     resources = settings.resources.model_copy(update={"device": "cuda:1", "request_timeout_seconds": 7.0})
-    models = LocalModels(settings.model_copy(update={"resources": resources}), {"text_embedding": "an.engine"}, hosts)
-    await models.run(models.catalogue.get("minilm"), {}, body("a"))
+    models = LocalModels(
+        settings.model_copy(update={"resources": resources}), {"text_embedding": "an.engine"}, hosts, clock=clock
+    )
+    await ask(models, models.catalogue.get("minilm"), body("a"))
     plan = hosts.started[0].plan
     assert (plan.model_id, plan.engine, plan.run_timeout_seconds) == ("minilm", "an.engine", 7.0)
     assert plan.options["device"] == "cuda:1"
@@ -88,8 +96,8 @@ async def test_a_caller_that_gives_up_does_not_take_the_load_from_the_others(
     models: LocalModels, hosts: FakeHosts, minilm: Model
 ) -> None:
     hosts.starting = asyncio.Event()
-    first, second = (asyncio.create_task(models.run(minilm, {}, body(name))) for name in ("first", "second"))
-    await until(lambda: models.snapshot(minilm).state == "loading")
+    first, second = (asyncio.create_task(ask(models, minilm, body(name))) for name in ("first", "second"))
+    await until(lambda: hosts.asked)
     first.cancel()
     await until(first.done)
     assert models.snapshot(minilm).state == "loading"
@@ -103,12 +111,12 @@ async def test_a_load_that_nobody_waits_for_any_more_serves_the_next_request(
     models: LocalModels, hosts: FakeHosts, minilm: Model
 ) -> None:
     hosts.starting = asyncio.Event()
-    only = asyncio.create_task(models.run(minilm, {}, body("only")))
-    await until(lambda: models.snapshot(minilm).state == "loading")
+    only = asyncio.create_task(ask(models, minilm, body("only")))
+    await until(lambda: hosts.asked)
     only.cancel()
     await until(only.done)
     hosts.starting.set()
-    await models.run(minilm, {}, body("next"))
+    await ask(models, minilm, body("next"))
     assert [host.runs for host in hosts.started] == [[["next"]]]
 
 
@@ -117,13 +125,13 @@ async def test_a_failed_load_that_nobody_waits_for_any_more_does_no_harm(
 ) -> None:
     hosts.starting = asyncio.Event()
     hosts.on_start = fail_with(HostLoadFailed("no"))
-    only = asyncio.create_task(models.run(minilm, {}, body("only")))
-    await until(lambda: models.snapshot(minilm).state == "loading")
+    only = asyncio.create_task(ask(models, minilm, body("only")))
+    await until(lambda: hosts.asked)
     only.cancel()
     hosts.starting.set()
     await until(lambda: models.snapshot(minilm).state == "failed")
-    clock.now += 5
-    assert isinstance(await models.run(minilm, {}, body("next")), Answer)
+    clock.advance(5)
+    assert isinstance(await ask(models, minilm, body("next")), Answer)
 
 
 def busy(host: FakeHost) -> None:
@@ -134,7 +142,7 @@ async def test_a_run_whose_host_dies_is_answered_by_a_fresh_one(
     models: LocalModels, hosts: FakeHosts, minilm: Model
 ) -> None:
     hosts.prepare = busy
-    runs = [asyncio.create_task(models.run(minilm, {}, body(name))) for name in ("one", "two", "three")]
+    runs = [asyncio.create_task(ask(models, minilm, body(name))) for name in ("one", "two", "three")]
     await until(lambda: hosts.started and len(hosts.started[0].runs) == 3)
     hosts.prepare = lambda host: None
     hosts.started[0].kill()
@@ -148,12 +156,12 @@ async def test_a_run_whose_host_dies_is_answered_by_a_fresh_one(
 async def test_a_host_that_died_between_two_requests_is_replaced_unnoticed(
     models: LocalModels, hosts: FakeHosts, minilm: Model
 ) -> None:
-    before = await models.run(minilm, {}, body("text"))
+    before = await ask(models, minilm, body("text"))
     hosts.started[0].kill()
     snapshot = models.snapshot(minilm)
     assert (snapshot.state, snapshot.failure) == ("available", None)
     assert snapshot.described["backend"] == "fake"  # what is known stays known
-    assert await models.run(minilm, {}, body("text")) == before
+    assert await ask(models, minilm, body("text")) == before
     assert len(hosts.started) == 2
 
 
@@ -171,11 +179,11 @@ async def test_a_run_under_which_two_hosts_die_fails_and_harms_no_other(
 
     hosts.prepare = dies_of_poison
     with pytest.raises(InferenceFailed) as raised:
-        await models.run(minilm, {}, body("poison"))
+        await ask(models, minilm, body("poison"))
     assert "SIGSEGV" in raised.value.message
     assert raised.value.details == {"model_id": "minilm"}
     assert len(hosts.started) == 2
-    await models.run(minilm, {}, body("harmless"))
+    await ask(models, minilm, body("harmless"))
     assert len(hosts.started) == 3
 
 
@@ -195,14 +203,14 @@ async def test_a_run_that_waited_behind_deadly_ones_is_answered_all_the_same(
             host.on_run = killed_under_another_run(host)
 
     hosts.prepare = dies_before_its_turn
-    assert (await models.run(minilm, {}, body("patient"))).header["shape"] == (1, 8)
+    assert (await ask(models, minilm, body("patient"))).header["shape"] == (1, 8)
     assert len(hosts.started) == 5
 
 
 async def test_a_run_that_never_gets_its_turn_gives_up(models: LocalModels, hosts: FakeHosts, minilm: Model) -> None:
     hosts.prepare = lambda host: setattr(host, "on_run", killed_under_another_run(host))
     with pytest.raises(InferenceFailed, match="SIGSEGV"):
-        await models.run(minilm, {}, body("unlucky"))
+        await ask(models, minilm, body("unlucky"))
     assert len(hosts.started) == 5
 
 
@@ -214,7 +222,7 @@ async def test_an_error_of_the_engine_is_not_tried_again_and_not_told_in_full(
 
     hosts.prepare = raising
     with pytest.raises(InferenceFailed) as raised:
-        await models.run(minilm, {}, body("text"))
+        await ask(models, minilm, body("text"))
     assert "RuntimeError" in raised.value.message
     assert "secret" not in raised.value.message + repr(raised.value.details)
     assert [host.runs for host in hosts.started] == [[["text"]]]
@@ -227,8 +235,8 @@ async def test_a_failed_load_fails_all_who_wait_and_is_told_until_one_succeeds(
 ) -> None:
     tries = 4 if isinstance(failure, HostDied) else 2  # a process that died is given a second try within each load
     hosts.starting, hosts.on_start = asyncio.Event(), fail_with(*[failure] * tries)
-    runs = [asyncio.create_task(models.run(minilm, {}, body("text"))) for _ in range(10)]
-    await until(lambda: models.snapshot(minilm).state == "loading")
+    runs = [asyncio.create_task(ask(models, minilm, body("text"))) for _ in range(10)]
+    await until(lambda: hosts.asked)
     hosts.starting.set()
     for outcome in await asyncio.gather(*runs, return_exceptions=True):
         assert isinstance(outcome, ModelLoadFailed)
@@ -237,11 +245,11 @@ async def test_a_failed_load_fails_all_who_wait_and_is_told_until_one_succeeds(
     snapshot = models.snapshot(minilm)
     assert (snapshot.state, snapshot.failure, snapshot.loads) == ("failed", str(failure), 0)
 
-    clock.now += 5
+    clock.advance(5)
     with pytest.raises(ModelLoadFailed):  # the next request tries again
-        await models.run(minilm, {}, body("text"))
-    clock.now += 10
-    await models.run(minilm, {}, body("text"))
+        await ask(models, minilm, body("text"))
+    clock.advance(10)
+    await ask(models, minilm, body("text"))
     snapshot = models.snapshot(minilm)
     assert (snapshot.state, snapshot.failure, snapshot.loads) == ("ready", None, 1)
 
@@ -261,22 +269,22 @@ async def test_a_model_that_fails_to_load_is_tried_ever_less_often(
 
     async def refusal() -> ModelLoadFailed:
         with pytest.raises(ModelLoadFailed) as raised:
-            await models.run(minilm, {}, body("text"))
+            await ask(models, minilm, body("text"))
         return raised.value
 
     hosts.on_start = fail
     for number, seconds in enumerate([5, 10, 20, 40, 80, 160, 300, 300], start=1):
         assert (await refusal()).headers["Retry-After"] == str(seconds)
         assert tries == number
-        clock.now += seconds - 0.5
+        clock.advance(seconds - 0.5)
         refused = await refusal()
         assert (tries, refused.headers["Retry-After"]) == (number, "1")
         assert f"reason {number}" in refused.message
         assert models.snapshot(minilm).state == "failed"
-        clock.now += 0.5
+        clock.advance(0.5)
 
     hosts.on_start = lambda plan: None
-    await models.run(minilm, {}, body("text"))
+    await ask(models, minilm, body("text"))
     hosts.started[0].kill()
     hosts.on_start = fail
     assert (await refusal()).headers["Retry-After"] == "5"  # a success clears the record
@@ -287,10 +295,10 @@ async def test_while_a_failed_model_is_tried_again_it_is_loading(
 ) -> None:
     hosts.on_start = fail_with(HostLoadFailed("no"))
     with pytest.raises(ModelLoadFailed):
-        await models.run(minilm, {}, body("text"))
-    clock.now += 5
+        await ask(models, minilm, body("text"))
+    clock.advance(5)
     hosts.starting = asyncio.Event()
-    again = asyncio.create_task(models.run(minilm, {}, body("text")))
+    again = asyncio.create_task(ask(models, minilm, body("text")))
     await until(lambda: models.snapshot(minilm).state == "loading")
     assert models.snapshot(minilm).failure is None
     hosts.starting.set()
@@ -301,7 +309,7 @@ async def test_a_fresh_host_that_cannot_be_loaded_fails_the_run_it_was_for(
     models: LocalModels, hosts: FakeHosts, minilm: Model
 ) -> None:
     hosts.prepare, hosts.on_start = busy, fail_with(None, HostLoadFailed("out of memory"))
-    run = asyncio.create_task(models.run(minilm, {}, body("text")))
+    run = asyncio.create_task(ask(models, minilm, body("text")))
     await until(lambda: hosts.started and hosts.started[0].runs)
     hosts.started[0].kill()
     with pytest.raises(ModelLoadFailed, match="out of memory"):
@@ -313,16 +321,16 @@ async def test_a_fault_of_our_own_in_a_start_is_not_swallowed_and_not_remembered
 ) -> None:
     hosts.on_start = fail_with(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        await models.run(minilm, {}, body("text"))
+        await ask(models, minilm, body("text"))
     assert models.snapshot(minilm).state == "available"
-    await models.run(minilm, {}, body("text"))
+    await ask(models, minilm, body("text"))
 
 
 async def test_models_are_loaded_and_fail_apart(models: LocalModels, hosts: FakeHosts, minilm: Model) -> None:
     mpnet = models.catalogue.get("mpnet")
     hosts.on_start = lambda plan: HostLoadFailed("no") if plan.model_id == "mpnet" else None
     outcomes = await asyncio.gather(
-        models.run(minilm, {}, body("a")), models.run(mpnet, {}, body("a")), return_exceptions=True
+        ask(models, minilm, body("a")), ask(models, mpnet, body("a")), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes] == [Answer, ModelLoadFailed]
     assert [models.snapshot(model).state for model in (minilm, mpnet)] == ["ready", "failed"]
@@ -331,8 +339,8 @@ async def test_models_are_loaded_and_fail_apart(models: LocalModels, hosts: Fake
 async def test_the_time_of_a_load_is_that_of_the_clock(
     models: LocalModels, hosts: FakeHosts, minilm: Model, clock: Clock
 ) -> None:
-    hosts.prepare = lambda host: setattr(clock, "now", clock.now + 2.5)
-    await models.run(minilm, {}, body("text"))
+    hosts.prepare = lambda host: clock.advance(2.5)
+    await ask(models, minilm, body("text"))
     assert models.snapshot(minilm).load_seconds == 2.5
 
 
@@ -340,12 +348,12 @@ async def test_closing_stops_every_host_and_starts_none_again(
     models: LocalModels, hosts: FakeHosts, minilm: Model
 ) -> None:
     mpnet = models.catalogue.get("mpnet")
-    await asyncio.gather(models.run(minilm, {}, body("a")), models.run(mpnet, {}, body("a")))
+    await asyncio.gather(ask(models, minilm, body("a")), ask(models, mpnet, body("a")))
     await models.close()
     assert [host.stopped for host in hosts.started] == [True, True]
     for model in (minilm, mpnet):
         with pytest.raises(ResourceExhausted, match="shutting down"):
-            await models.run(model, {}, body("a"))
+            await ask(models, model, body("a"))
     await models.close()
     assert len(hosts.started) == 2
 
@@ -353,7 +361,7 @@ async def test_closing_stops_every_host_and_starts_none_again(
 async def test_who_is_refused_at_the_end_is_told_when_to_come_back(models: LocalModels, minilm: Model) -> None:
     await models.close()
     with pytest.raises(ResourceExhausted) as raised:
-        await models.run(minilm, {}, body("a"))
+        await ask(models, minilm, body("a"))
     assert "Retry-After" in raised.value.headers
 
 
@@ -361,8 +369,8 @@ async def test_closing_ends_a_load_under_way_and_all_who_wait_for_it(
     models: LocalModels, hosts: FakeHosts, minilm: Model
 ) -> None:
     hosts.starting = asyncio.Event()
-    runs = [asyncio.create_task(models.run(minilm, {}, body("a"))) for _ in range(3)]
-    await until(lambda: models.snapshot(minilm).state == "loading")
+    runs = [asyncio.create_task(ask(models, minilm, body("a"))) for _ in range(3)]
+    await until(lambda: hosts.asked)
     await models.close()
     outcomes = await asyncio.gather(*runs, return_exceptions=True)
     assert all(isinstance(outcome, asyncio.CancelledError | ServiceError) for outcome in outcomes)
@@ -375,7 +383,7 @@ async def test_closing_ends_runs_under_way_without_a_second_try(
     models: LocalModels, hosts: FakeHosts, minilm: Model
 ) -> None:
     hosts.prepare = busy
-    run = asyncio.create_task(models.run(minilm, {}, body("a")))
+    run = asyncio.create_task(ask(models, minilm, body("a")))
     await until(lambda: hosts.started and hosts.started[0].runs)
     await models.close()
     with pytest.raises(ResourceExhausted):

@@ -307,11 +307,8 @@ def test_nothing_reserved_is_in_use_by_default() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("resources.max_gpu_memory_gb", 4),
-        ("resources.max_memory_gb", 4),
         ("resources.max_concurrent_requests", 8),
         ("resources.max_queued_requests", 8),
-        ("resources.model_keep_alive_minutes", -1),
         ("resources.local_model_roots", ["/srv"]),
         ("batching.window_ms", 1),
         ("batching.max_items", 1),
@@ -341,6 +338,9 @@ def test_reserved_settings_are_named_when_they_are_used(path: str, value: Any) -
         ("data_dir", "x"),
         ("resources.device", "cpu"),
         ("resources.request_timeout_seconds", 1),
+        ("resources.max_gpu_memory_gb", 4),
+        ("resources.max_memory_gb", 4),
+        ("resources.model_keep_alive_minutes", -1),
         ("limits.max_body_mb", 1),
         ("limits.max_texts", 1),
         ("security.auth_enabled", False),
@@ -348,7 +348,10 @@ def test_reserved_settings_are_named_when_they_are_used(path: str, value: Any) -
         ("security.ip_allowlist", ["10.0.0.0/8"]),
         ("security.networks", [{"cidr": "10.0.0.0/8", "name": "lan"}]),
         ("security.api_keys", [{"name": "app", "key_hash": HASH, "scopes": ["read"], "models": ["minilm"]}]),
-        ("models.text_embedding", [entry(device="cpu", precision="float32", max_length=5, aliases=["x"])]),
+        (
+            "models.text_embedding",
+            [entry(device="cpu", precision="float32", max_length=5, aliases=["x"], keep_alive_minutes=5)],
+        ),
     ],
 )
 def test_settings_in_force_are_not_called_reserved(path: str, value: Any) -> None:
@@ -359,7 +362,6 @@ def test_reserved_settings_of_entries_are_named_with_their_index() -> None:
     settings = Settings.model_validate(
         {
             "models": {
-                "image_caption": [entry(id="eye", keep_alive_minutes=5)],
                 "text_embedding": [entry(), entry(id="e5", prompts={"query": "query: "})],
             },
             "security": {
@@ -375,7 +377,6 @@ def test_reserved_settings_of_entries_are_named_with_their_index() -> None:
         }
     )
     assert reserved_in_use(settings) == [
-        "models.image_caption[0].keep_alive_minutes",
         "models.text_embedding[1].prompts",
         "security.api_keys[0].rate_limit",
         "security.api_keys[0].crawl_allow_networks",

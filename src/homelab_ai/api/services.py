@@ -17,6 +17,7 @@ class Services(TypedDict):
     state: State
     models: LocalModels
     embedding: EmbeddingService
+    request_timeout_seconds: float
 
 
 def services_of(scope: Scope) -> Services:

@@ -13,7 +13,7 @@ import orjson
 
 from homelab_ai.errors import InferenceFailed, InvalidRequest, RequestTimeout
 from homelab_ai.models.catalogue import Model
-from homelab_ai.models.registry import Models
+from homelab_ai.models.protocols import Models
 from homelab_ai.settings import Settings
 
 ENGINE = "homelab_ai.embedding.engines.torch"
@@ -81,11 +81,12 @@ class EmbeddingService:
         parts: list[Matrix] = []
         truncated: list[int] = []
         first = 0
-        for run in _runs(texts):
-            answer = await self._models.run(model, {}, orjson.dumps(run))
-            parts.append(np.frombuffer(answer.body, dtype=np.float32).reshape(answer.header["shape"]))
-            truncated += [first + position for position in answer.header["truncated"]]
-            first += len(run)
+        async with self._models.lease(model) as lease:
+            for run in _runs(texts):
+                answer = await lease.run({}, orjson.dumps(run))
+                parts.append(np.frombuffer(answer.body, dtype=np.float32).reshape(answer.header["shape"]))
+                truncated += [first + position for position in answer.header["truncated"]]
+                first += len(run)
         matrix = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if not np.isfinite(matrix).all():
             # JSON has no NaN, and a database that is given one as 0 or null never finds out why.

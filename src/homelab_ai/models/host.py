@@ -18,7 +18,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from homelab_ai.models import wire
+from homelab_ai.models import memory, wire
+from homelab_ai.models.memory import Footprint
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,15 @@ class Host:
             if not run.answer.done() or run.answer.cancelled():
                 with contextlib.suppress(ValueError):  # it had started
                     self._waiting.remove(run)
+
+    async def ended(self) -> None:
+        """Wait until the process, and whatever it has started, is gone and its memory back with the system."""
+        await asyncio.shield(self._end)
+
+    async def footprint(self) -> Footprint | None:
+        """Measure what it takes now. None where this system does not tell."""
+        private = await asyncio.to_thread(memory.private_bytes, self.pid)
+        return None if private is None else Footprint(private, self.described.get("gpu_memory_bytes", 0))
 
     async def stop(self) -> None:
         """End the process and wait until it is gone. Runs that still wait get `HostDied`."""

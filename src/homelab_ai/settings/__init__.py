@@ -4,6 +4,7 @@ from homelab_ai.settings.loading import ConfigurationError, load_settings
 from homelab_ai.settings.tree import (
     ImageCaptionModel,
     ModelsSettings,
+    ResourcesSettings,
     SecuritySettings,
     Settings,
     TextEmbeddingModel,
@@ -16,6 +17,7 @@ __all__ = [
     "ConfigurationError",
     "ImageCaptionModel",
     "ModelsSettings",
+    "ResourcesSettings",
     "SecuritySettings",
     "Settings",
     "TextEmbeddingModel",

@@ -113,7 +113,7 @@ class ModelEntry(_Frozen):
         default="auto",
         description="Number format of the calculation: auto, float32 (exact), bfloat16 or float16 (smaller, faster).",
     )
-    keep_alive_minutes: Annotated[KeepAlive | None, Mark.RESERVED] = Field(
+    keep_alive_minutes: KeepAlive | None = Field(
         default=None,
         description="Minutes without a request after which it is unloaded; 0 unloads it at once, -1 never. null "
         "takes resources.model_keep_alive_minutes.",
@@ -205,12 +205,12 @@ class ResourcesSettings(_Section):
         default="auto",
         description="Where models run: auto (a GPU if there is one), cpu, cuda, cuda:0 (that one GPU) or mps (Apple).",
     )
-    max_gpu_memory_gb: Annotated[Amount, Mark.RESERVED] = Field(
-        default=8, description="GPU memory, in GB, that all loaded models together may take."
+    max_gpu_memory_gb: Amount = Field(
+        default=8, description="GPU memory, in GB (of 1024 MB), that all loaded models together may take."
     )
-    max_memory_gb: Annotated[AmountOrAuto, Mark.RESERVED] = Field(
+    max_memory_gb: AmountOrAuto = Field(
         default="auto",
-        description="Main memory, in GB, that models and browser together may take. auto is 60% of what this machine "
+        description="Main memory, in GB (of 1024 MB), that models together may take. auto is 60% of what this machine "
         "or container has.",
     )
     max_concurrent_requests: Annotated[Count, Mark.RESERVED] = Field(
@@ -219,9 +219,10 @@ class ResourcesSettings(_Section):
     max_queued_requests: Annotated[CountOrZero, Mark.RESERVED] = Field(
         default=256, description="Requests that may wait; further ones are answered 503 at once."
     )
-    model_keep_alive_minutes: Annotated[KeepAlive, Mark.RESERVED] = Field(
+    model_keep_alive_minutes: KeepAlive = Field(
         default=30,
-        description="Minutes without a request after which a model is unloaded; 0 unloads it at once, -1 never.",
+        description="Minutes without a request after which a model is unloaded; 0 unloads it at once, -1 never (not "
+        "even to make room for another).",
     )
     request_timeout_seconds: Amount = Field(
         default=120, description="Seconds after which a request is given up and answered 504."

@@ -20,6 +20,8 @@ from homelab_ai.models.engine import Engine, LoadError
 # what makes a host grow.
 _TOKENS_PER_PASS = 4096
 
+_GPU_CONTEXT_BYTES = 500 * 1024**2
+
 _CHARACTERS_PER_TOKEN = 64  # far more than any tokenizer needs on average
 _TOKENS_AROUND_A_CUT = 8
 _CHARACTERS_AT_MOST = 1_000_000
@@ -71,6 +73,7 @@ class TorchEmbeddings:
             "precision": str(self._model.dtype).removeprefix("torch."),
             "dimensions": self._dimensions,
             "max_length": self._window,
+            "gpu_memory_bytes": _gpu_memory(self._model.device),
         }
 
     def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], memoryview]:  # noqa: ARG002 - has none
@@ -132,6 +135,11 @@ def _passes(lengths: Counts) -> list[list[int]]:
         groups[-1].append(row)
         room -= 1
     return groups
+
+
+def _gpu_memory(device: torch.device) -> int:
+    """What this process takes of the GPU: the allocator's reserve, and CUDA's own context, which nothing reports."""
+    return torch.cuda.memory_reserved(device) + _GPU_CONTEXT_BYTES if device.type == "cuda" else 0
 
 
 def _device(device: str) -> str | None:

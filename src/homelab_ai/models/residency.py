@@ -1,0 +1,169 @@
+"""One model's place in the registry: what it is doing, the host that holds it, and who waits for one.
+
+Only facts and what follows from them. Who is loaded and who has to go is decided in `registry`.
+"""
+
+import asyncio
+import collections
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from homelab_ai.models.catalogue import Model
+from homelab_ai.models.host import Host
+from homelab_ai.models.memory import Footprint
+
+ModelState = Literal["available", "loading", "ready", "draining", "failed"]
+
+PINNED = -1.0
+"""The keep-alive, in seconds, of a model that stays."""
+
+_FIRST_BACK_OFF_SECONDS = 5.0
+_LONGEST_BACK_OFF_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is known of one model at this moment."""
+
+    model: Model
+    state: ModelState
+    loads: int
+    """How often its host has been started."""
+    load_seconds: float | None
+    """How long the last start took."""
+    requests: int
+    """How many requests have used it."""
+    active_requests: int
+    """How many use it now, or wait for it to be loaded."""
+    footprint: Footprint
+    """What it takes now; nothing when it is not loaded."""
+    keep_alive_seconds: float
+    idle_seconds: float | None
+    """How long it has been loaded without a request."""
+    unloads_in_seconds: float | None
+    """When it is unloaded if nobody asks for it."""
+    described: Mapping[str, Any]
+    """What the engine said of the loaded model; stays known after the host has gone."""
+    failure: str | None
+    """Why it is in state `failed`."""
+    retry_in_seconds: float | None
+    """When a load is tried again at the earliest, in state `failed`."""
+
+
+@dataclass(eq=False)
+class Resident:
+    """A host with its model in it, and what it holds of the budget until its process has ended."""
+
+    host: Host
+    footprint: Footprint
+    last_used: float
+    """When it was loaded, or its last lease given back."""
+    measured_at: float
+    leases: int = 0
+    draining: bool = False
+    """It takes no new lease, and goes when the last one is given back."""
+    stopping: bool = False
+
+    @property
+    def takes_leases(self) -> bool:
+        """Whether a request may have it."""
+        return self.host.alive and not self.draining
+
+
+@dataclass(eq=False)
+class Slot:
+    """One model, loaded or not."""
+
+    model: Model
+    keep_alive_seconds: float
+    estimating: asyncio.Task[None] | None = None
+    """Finds out what it may take."""
+    resident: Resident | None = None
+    loading: asyncio.Task[None] | None = None
+    reserved: Footprint = field(default_factory=Footprint)
+    """What the load under way may take."""
+    drain_when_loaded: bool = False
+    waiters: collections.deque[asyncio.Future[Resident]] = field(default_factory=collections.deque)
+    """Who waits for a resident, in the order of arrival."""
+    loads: int = 0
+    load_seconds: float | None = None
+    requests: int = 0
+    described: Mapping[str, Any] = field(default_factory=dict)
+    failure: str | None = None
+    failures: int = 0
+    """Failed loads since the last one that succeeded."""
+    retry_at: float = -math.inf
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it stays loaded once it is."""
+        return self.keep_alive_seconds == PINNED
+
+    @property
+    def held(self) -> Footprint:
+        """What it has of the budget: to the end of its process, and from the start of its load."""
+        return self.reserved + (self.resident.footprint if self.resident else Footprint())
+
+    @property
+    def state(self) -> ModelState:
+        """The one word for it."""
+        if self.resident and self.resident.host.alive:
+            return "draining" if self.resident.draining else "ready"
+        if self.loading or self.waiters:
+            return "loading"
+        return "failed" if self.failure else "available"
+
+    @property
+    def unload_at(self) -> float | None:
+        """When its keep-alive ends; None while it is in use, on its way out, or pinned."""
+        if not self.resident or not self.resident.takes_leases or self.resident.leases or self.pinned:
+            return None
+        return self.resident.last_used + self.keep_alive_seconds
+
+    def failed(self, cause: str, now: float) -> float:
+        """Take note of a failed load. Returns the seconds until the next one may be tried."""
+        back_off: float = min(_FIRST_BACK_OFF_SECONDS * 2**self.failures, _LONGEST_BACK_OFF_SECONDS)
+        self.failure, self.failures, self.retry_at = cause, self.failures + 1, now + back_off
+        return back_off
+
+    def forgive(self) -> None:
+        """Let the next load be tried at once."""
+        self.failures, self.retry_at = 0, -math.inf
+
+    def give(self, resident: Resident) -> None:
+        """Give a lease to each who waits. They are counted before anybody wakes up: nothing can come in between."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                resident.leases += 1
+                waiter.set_result(resident)
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer all who wait with this error."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Return what is known of it."""
+        resident, state, unload_at = self.resident, self.state, self.unload_at
+        leases = resident.leases if resident else 0
+        idle = resident and resident.takes_leases and not leases
+        return Snapshot(
+            model=self.model,
+            state=state,
+            loads=self.loads,
+            load_seconds=self.load_seconds,
+            requests=self.requests,
+            active_requests=leases + len(self.waiters),
+            footprint=resident.footprint if resident else Footprint(),
+            keep_alive_seconds=self.keep_alive_seconds,
+            idle_seconds=now - resident.last_used if resident and idle else None,
+            unloads_in_seconds=None if unload_at is None else max(0.0, unload_at - now),
+            described=self.described,
+            failure=self.failure if state == "failed" else None,
+            retry_in_seconds=max(0.0, self.retry_at - now) if state == "failed" else None,
+        )
