@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +21,12 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import machine
+from benchmarks import machine, on_demand
+from benchmarks.table import ROUNDS, Row
 from demo.service import Service
 
-ROUNDS = 5
 WORDS = Path("LICENSE").read_text().split()
 random.seed(1)  # every run measures the same texts
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    what: str
-    ours: str
-    beside: str
-    ratio: str
-    limited: bool = False
-    """Whether it is beside a limit, which must hold."""
 
 
 class Peer:
@@ -96,6 +83,8 @@ def main() -> None:
         rows = measure_start()
     with console.status("embedding, in turns with plain sentence-transformers ..."):
         rows += measure_embedding()
+    with console.status("loading and unloading ..."):
+        rows += on_demand.measure()
     table = Table(title=f"medians of {ROUNDS} rounds")
     for column in ("", "homelab-ai-api", "beside", "ratio"):
         table.add_column(column, justify="left" if not column else "right")
