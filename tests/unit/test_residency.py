@@ -323,6 +323,23 @@ async def test_one_that_grows_at_work_makes_others_go(house: House) -> None:
     assert house.loaded() == ["b"]
 
 
+async def test_a_pinned_model_that_outgrows_the_budget_goes_last_of_all(house: House) -> None:
+    for name in ("d", "a"):
+        await house.ask(name)
+    house.clock.advance(11)
+    house.host("d").takes = Footprint(int(1.5 * BYTES_PER_GB))
+    await house.ask("d")
+    await quiet()
+    assert house.loaded() == ["d"]
+    house.clock.advance(11)
+    house.host("d").takes = Footprint(3 * BYTES_PER_GB)
+    await house.ask("d")
+    await quiet()
+    assert house.loaded() == []
+    with pytest.raises(ResourceExhausted, match=r"needs 3\.00 GB"):
+        await house.ask("d")
+
+
 async def test_gpu_and_main_memory_are_two_budgets(houses: Callable[..., House]) -> None:
     gpu = Footprint(BYTES_PER_GB // 4, 5 * BYTES_PER_GB)
     house = houses(sizes={"a": gpu, "b": gpu}, max_gpu_memory_gb=8.0)

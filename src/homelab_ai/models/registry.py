@@ -215,19 +215,23 @@ class LocalModels:
         self._let_go(need.missing(room))
         return False  # in the order of arrival, or a large model would wait for ever behind small ones
 
-    def _let_go(self, missing: Footprint, newcomer: Resident | None = None) -> None:
+    def _let_go(self, missing: Footprint, newcomer: Resident | None = None, *, overdrawn: bool = False) -> None:
         """Let as many models go as it takes to have so much back: idle ones first, the longest unused first.
 
         Where these are not enough, one that is in use takes no new lease, and goes when the last is given back. Its own
         new callers wait behind the model that needs the room, so that two models that do not fit together take turns.
-        Pinned models stay, but for a newcomer that turns out to be too large.
+        Pinned models make no room for others; but where more is taken than allowed they go too, last of all.
         """
-        residents = [slot.resident for slot in self._slots.values() if slot.resident]
-        missing = missing.missing(memory.total(resident.footprint for resident in residents if resident.draining))
-        pinned = {slot.resident for slot in self._slots.values() if slot.pinned} - {newcomer}
-        for resident in sorted(residents, key=lambda resident: (resident.leases > 0, resident.last_used)):
-            if not resident.draining and resident not in pinned and resident.footprint.overlaps(missing):
-                log.info("model %s has to go, to make room", resident.host.plan.model_id)
+        slots = {slot.resident: slot for slot in self._slots.values() if slot.resident}
+        missing = missing.missing(memory.total(resident.footprint for resident in slots if resident.draining))
+
+        def stays_longest(resident: Resident) -> tuple[bool, bool, float]:
+            return slots[resident].pinned and resident is not newcomer, resident.leases > 0, resident.last_used
+
+        for resident in sorted(slots, key=stays_longest):
+            may_go = overdrawn or not slots[resident].pinned
+            if may_go and not resident.draining and resident.footprint.overlaps(missing):
+                log.info("model %s has to go, to make room", slots[resident].model.id)
                 self._drain(resident)
                 missing = missing.missing(resident.footprint)
 
@@ -315,7 +319,7 @@ class LocalModels:
     def _welcome(self, slot: Slot) -> None:
         """Give a resident that has just come to those who wait for it, if there is room for it as it turned out."""
         if resident := slot.resident:
-            self._let_go(self.used.missing(self.budget), newcomer=resident)
+            self._let_go(self.used.missing(self.budget), resident, overdrawn=True)
             if resident.draining:  # larger than it was thought to be: they wait for more room, or are refused
                 self._queue.insert(0, slot)
             else:
@@ -352,7 +356,7 @@ class LocalModels:
         if footprint and slot.resident is resident:
             resident.footprint = footprint
             self._footprints.measured(slot.model, footprint)
-            self._let_go(self.used.missing(self.budget))
+            self._let_go(self.used.missing(self.budget), overdrawn=True)
             self._settle()
 
     def _plan(self, model: Model) -> HostPlan:
