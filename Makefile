@@ -27,7 +27,7 @@ test: ## set up and run every test that this machine can run (seven minutes; ARG
 soak: ## the long form of what `make test` runs in short: thousands of examples, hundreds of loads (an hour)
 	@$(SETUP) dev
 	@exec env HOMELAB_AI_TEST_EXAMPLES=2000 HOMELAB_AI_TEST_CYCLES=500 $(BIN)/python -m pytest \
-		tests/unit/test_registry_properties.py tests/faults/test_on_demand.py $(ARGS)
+		tests/unit/test_registry_properties.py tests/unit/test_batcher.py tests/faults/test_on_demand.py $(ARGS)
 
 lint: ## check style, imports and types
 	@$(SETUP) dev

@@ -146,11 +146,11 @@ class InternalError(ServiceError):
 
 
 class InferenceFailed(ServiceError):
-    """The model could not answer. Where its process had died, a fresh one has been tried too."""
+    """The model could not answer, a fresh process included; `details.texts` holds the positions it failed on."""
 
     code = "INFERENCE_FAILED"
     status = 500
-    example_details: ClassVar[Mapping[str, Any]] = {"model_id": "minilm"}
+    example_details: ClassVar[Mapping[str, Any]] = {"model_id": "minilm", "texts": [3]}
 
 
 class ModelLoadFailed(ServiceError):

@@ -2,8 +2,10 @@
 
 import asyncio
 import math
+import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -13,7 +15,7 @@ from starlette.types import Message
 
 from contract.answers import bearer, is_uuid, key_entry, refused, serving
 from homelab_ai.settings import Settings
-from support.hosts import DIMENSIONS, FakeHost, FakeHosts, vector_of
+from support.hosts import DIMENSIONS, FakeHosts, vector_of
 
 JSON = {"Content-Type": "application/json"}
 
@@ -309,8 +311,7 @@ def call(
 
 
 def test_a_client_that_hangs_up_is_not_waited_for_and_harms_nobody(client: TestClient, hosts: FakeHosts) -> None:
-    def busy(host: FakeHost) -> None:
-        host.busy = asyncio.Event()
+    release = asyncio.Event()
 
     async def receive() -> Message:
         if body:
@@ -320,9 +321,10 @@ def test_a_client_that_hangs_up_is_not_waited_for_and_harms_nobody(client: TestC
         return {"type": "http.disconnect"}
 
     body = [b'{"texts": ["a"]}']
-    hosts.prepare = busy
+    hosts.prepare = lambda host: setattr(host, "busy", release)
     assert call(client, receive, []) == []
-    hosts.started[0].busy = None
+    assert client.portal
+    client.portal.call(release.set)  # a run that has begun is finished, although nobody waits for it
     assert client.post("/api/embed", json={"texts": ["b"]}).status_code == 200
     assert len(hosts.started) == 1
 
@@ -368,3 +370,24 @@ def test_a_key_may_be_limited_to_some_models(settings: Settings) -> None:
             body = {"texts": ["a"], "model": name}
             error = refused(client.post("/api/embed", json=body, headers=bearer("k2")), 403, "FORBIDDEN")
             assert error["details"] == {"model_id": "minilm"}
+
+
+def test_too_many_requests_at_once_are_told_when_to_come_back(settings: Settings, hosts: FakeHosts) -> None:
+    release = asyncio.Event()
+    hosts.prepare = lambda host: setattr(host, "busy", release)
+    resources = {"max_concurrent_requests": 1, "max_queued_requests": 1}
+    with serving(settings, hosts, resources=resources) as client, ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(client.post, "/api/embed", json={"texts": ["a"]}) for _ in range(2)]
+        while client.get("/api/models/minilm").json()["active_requests"] < 2:
+            time.sleep(0.005)
+        response = client.post("/api/embed", json={"texts": ["a"]})
+        refused(response, 503, "RESOURCE_EXHAUSTED")
+        assert int(response.headers["Retry-After"]) >= 1
+        assert client.portal
+        client.portal.call(release.set)
+        assert [answer.result().status_code for answer in waiting] == [200, 200]
+        assert client.post("/api/embed", json={"texts": ["a"]}).status_code == 200
+
+
+def test_who_can_wait_is_let_in_all_the_same(client: TestClient) -> None:
+    assert client.post("/api/embed", json={"texts": ["a"]}, headers={"Priority": "u=7"}).status_code == 200

@@ -140,7 +140,10 @@ def test_500_of_a_start_that_goes_wrong_unexpectedly(settings: Settings, hosts: 
 
 
 def test_500_when_the_engine_fails(settings: Settings, hosts: FakeHosts) -> None:
-    for failure in (RunFailed("RuntimeError", "Traceback: a secret text"), HostDied("it was ended by SIGKILL")):
+    for failure, places in (
+        (RunFailed("RuntimeError", "Traceback: a secret text"), {"texts": [0]}),
+        (HostDied("it was ended by SIGKILL"), {}),
+    ):
 
         def fail(host: FakeHost, failure: Exception = failure) -> None:
             host.on_run = lambda texts: failure
@@ -148,7 +151,7 @@ def test_500_when_the_engine_fails(settings: Settings, hosts: FakeHosts) -> None
         hosts.prepare = fail
         with serving(settings, hosts) as client:
             response = client.post("/api/embed", json=EMBED)
-        assert refused(response, 500, "INFERENCE_FAILED")["details"] == {"model_id": "minilm"}
+        assert refused(response, 500, "INFERENCE_FAILED")["details"] == {"model_id": "minilm", **places}
         assert "secret" not in response.text
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class FakeHost(Host):
         self.runs: list[list[str]] = []
         self.stopped = False
         self.stopped_under_a_run = False
+        self.on_stop: Callable[[], object] = lambda: None
         self._at_work = 0
         self.stopping: asyncio.Event | None = None
         """While set to an event, the end of the process waits for it."""
@@ -56,6 +57,9 @@ class FakeHost(Host):
     def kill(self) -> None:
         self._dead.set()
 
+    def cause_of_death(self) -> str:
+        return "its process was ended by SIGKILL"
+
     async def ended(self) -> None:
         await self._dead.wait()
 
@@ -63,6 +67,7 @@ class FakeHost(Host):
         return self.takes
 
     async def stop(self) -> None:
+        self.on_stop()
         self.stopped = True
         self.stopped_under_a_run |= self._at_work > 0
         if self.stopping:
@@ -93,6 +98,23 @@ class FakeHost(Host):
         matrix = np.array([vector_of(text) for text in texts], dtype=np.float32)
         truncated = [position for position, text in enumerate(texts) if len(text) > 1000]
         return Answer({"shape": matrix.shape, "truncated": truncated}, matrix.tobytes())
+
+
+class Vectors:
+    """Texts there and lists of numbers back, for what stands between a service and its hosts."""
+
+    def pack(self, items: Sequence[str]) -> bytes:
+        return orjson.dumps(items)
+
+    def unpack(self, answer: Answer, count: int) -> list[list[float]]:
+        rows: list[list[float]] = np.frombuffer(answer.body, np.float32).reshape(count, DIMENSIONS).tolist()
+        return rows
+
+    def weight(self, item: str) -> int:
+        return len(item) + 1
+
+
+VECTORS = Vectors()
 
 
 class FakeHosts:

@@ -7,18 +7,17 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from homelab_ai.errors import ModelLoadFailed, ResourceExhausted
-from homelab_ai.models.host import Answer, HostLoadFailed
+from homelab_ai.models.host import HostLoadFailed
 from homelab_ai.models.memory import BYTES_PER_GB, Footprint
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.models.residency import Resident, Slot
 from homelab_ai.settings import Settings
 from homelab_ai.state import State
 from support.clock import Clock
-from support.hosts import FakeHost, FakeHosts
+from support.hosts import VECTORS, FakeHost, FakeHosts
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +39,7 @@ class House:
                 "data_dir": folder / "data",
                 "models_dir": folder / "models",
                 "models": {"text_embedding": entries, "image_caption": []},
+                "batching": {"window_ms": 0},  # the clock stands still
                 "resources": {"max_memory_gb": 2.0, "model_keep_alive_minutes": 10, "device": "cpu", **resources},
             }
         )
@@ -53,11 +53,11 @@ class House:
         host.takes = self.sizes.get(host.plan.model_id, Footprint(BYTES_PER_GB))
         host.busy = self.busy.get(host.plan.model_id)
 
-    async def ask(self, name: str) -> Answer:
+    async def ask(self, name: str) -> list[Any]:
         async with self.models.lease(self.models.catalogue.get(name)) as lease:
-            return await lease.run({}, orjson.dumps([name]))
+            return await lease.run(VECTORS, {}, [name])
 
-    def asking(self, name: str) -> asyncio.Task[Answer]:
+    def asking(self, name: str) -> asyncio.Task[list[Any]]:
         return asyncio.create_task(self.ask(name))
 
     def states(self) -> dict[str, str]:
@@ -168,7 +168,7 @@ async def test_the_countdown_is_told(house: House) -> None:
     snapshot = house.models.snapshot(model)
     assert (snapshot.idle_seconds, snapshot.unloads_in_seconds) == (200, 400)
     async with house.models.lease(model) as lease:
-        await lease.run({}, b'["x"]')
+        await lease.run(VECTORS, {}, ["x"])
         snapshot = house.models.snapshot(model)
         assert (snapshot.idle_seconds, snapshot.unloads_in_seconds, snapshot.active_requests) == (None, None, 1)
     assert (snapshot.requests, house.models.snapshot(model).active_requests) == (2, 0)
@@ -183,7 +183,7 @@ async def test_a_request_that_comes_while_its_model_is_unloaded_gets_it_anew(hou
     await quiet()
     assert len(house.hosts.started) == 1  # never two copies, not even for a moment
     ending.set()
-    assert (await again).body
+    assert await again
     assert (len(house.hosts.started), house.loaded()) == (2, ["a"])
 
 
@@ -222,18 +222,18 @@ async def test_a_model_in_use_is_not_taken_from_its_request(houses: Callable[...
     await quiet()
     assert not house.host("a").stopped
     house.busy["a"].set()
-    assert (await working).body
-    assert (await waiting).body
+    assert await working
+    assert await waiting
     assert not house.host("a").stopped_under_a_run
 
 
 async def test_a_request_keeps_its_model_between_its_runs(houses: Callable[..., House]) -> None:
     house = houses(max_memory_gb=1.0)
     async with house.models.lease(house.models.catalogue.get("a")) as lease:
-        await lease.run({}, b'["first"]')
+        await lease.run(VECTORS, {}, ["first"])
         waiting = house.asking("b")
         await until(lambda: house.states()["a"] == "draining")
-        await lease.run({}, b'["second"]')
+        await lease.run(VECTORS, {}, ["second"])
         assert not waiting.done()
     await waiting
     assert house.hosts.started[0].runs == [["first"], ["second"]]
@@ -307,7 +307,7 @@ async def test_a_pinned_model_does_not_make_room_and_the_refusal_names_it(houses
 async def test_a_model_that_turns_out_larger_than_thought_makes_more_room(houses: Callable[..., House]) -> None:
     house = houses(sizes={"c": Footprint(2 * BYTES_PER_GB)})
     await house.ask("a")
-    assert (await house.ask("c")).body
+    assert await house.ask("c")
     await quiet()
     assert house.loaded() == ["c"]
     assert house.models.used.fits(house.models.budget)
@@ -417,6 +417,24 @@ async def test_a_caller_that_goes_in_the_moment_it_is_given_the_model_does_not_k
     assert house.loaded() == []
 
 
+async def test_more_requests_than_may_wait_are_refused_and_told_when_to_come_back(houses: Callable[..., House]) -> None:
+    house = houses(max_concurrent_requests=2, max_queued_requests=3)
+    house.busy["a"] = asyncio.Event()
+    waiting = [house.asking("a") for _ in range(5)]
+    await until(lambda: house.hosts.started and house.hosts.started[0].runs)
+    for name in ("a", "b"):
+        with pytest.raises(ResourceExhausted) as raised:
+            await house.ask(name)
+        assert raised.value.details == {"model_id": name, "requests": 5}
+        assert 1 <= int(raised.value.headers["Retry-After"]) <= 120
+    waiting.pop().cancel()
+    await quiet()
+    waiting.append(house.asking("a"))
+    await quiet()
+    house.busy.pop("a").set()
+    assert len(await asyncio.gather(*waiting)) == 5
+
+
 # --- by hand
 
 
@@ -442,9 +460,9 @@ async def test_unloading_waits_for_the_requests_that_use_the_model(house: House)
     await quiet()
     assert (house.states()["a"], unloading.done(), late.done()) == ("draining", False, False)
     house.busy.pop("a").set()
-    assert (await working).body
+    assert await working
     await unloading
-    assert (await late).body
+    assert await late
     assert len(house.hosts.started) == 2
 
 
@@ -455,7 +473,7 @@ async def test_unloading_what_is_being_loaded_answers_those_who_wait_for_it(hous
     unloading = asyncio.create_task(house.models.unload(house.models.catalogue.get("a")))
     await quiet()
     house.hosts.starting.set()
-    assert all(answer.body for answer in await asyncio.gather(*waiting))
+    assert all(answer for answer in await asyncio.gather(*waiting))
     await unloading
     assert (house.loaded(), len(house.hosts.started)) == ([], 1)
 

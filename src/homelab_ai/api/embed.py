@@ -12,6 +12,7 @@ from starlette.responses import Response
 from homelab_ai.api.access import needs
 from homelab_ai.api.context import context_of
 from homelab_ai.api.documents import errors
+from homelab_ai.api.priority import lane_of
 from homelab_ai.api.reading import JsonRoute, RequestBody, while_connected
 from homelab_ai.api.services import services_of
 from homelab_ai.errors import (
@@ -95,13 +96,17 @@ class EmbedResponse(BaseModel):
     ),
 )
 async def embed(request: Request, body: Annotated[EmbedRequest, Body()]) -> Response:
-    """Embed one or many texts. The model is loaded when it is first asked for, which takes some seconds."""
+    """Embed one or many texts. The model is loaded when it is first asked for, which takes some seconds.
+
+    Requests that arrive together share runs of the model, and a long list lets short questions go first. A program that
+    can wait says so with the header `Priority: u=5` (RFC 9218).
+    """
     context, embedding = context_of(request.scope), services_of(request.scope)["embedding"]
     model = embedding.choose(body.model)
     context.model = model.id
     if not context.identity.may_use(model.id):
         raise Forbidden(f"{context.identity.name!r} may not use model {model.id!r}", details={"model_id": model.id})
-    result = await while_connected(request, embedding.embed(body.texts, model))
+    result = await while_connected(request, embedding.embed(body.texts, model, lane_of(request)))
     answer = {
         "request_id": context.request_id,
         "embeddings": result.matrix,

@@ -1,28 +1,28 @@
 """`EmbeddingService`: what every route, job and command calls to turn texts into vectors.
 
-Plain Python, no HTTP. It cuts a long list into runs that are short enough to let others in between, has the model
-answer them, and puts the rows together again.
+Plain Python, no HTTP. The texts of many callers share runs of the model (`models.batcher`); what is here says how texts
+travel to the engine and vectors back, and what a caller is told when that fails.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 
 from homelab_ai.errors import InferenceFailed, InvalidRequest, RequestTimeout
+from homelab_ai.models.batcher import ItemFailed, Lane
 from homelab_ai.models.catalogue import Model
+from homelab_ai.models.host import Answer
 from homelab_ai.models.protocols import Models
 from homelab_ai.settings import Settings
 
 ENGINE = "homelab_ai.embedding.engines.torch"
 """Dotted path of the engine module, for the model host."""
 
-# One run, while which nobody else is served: about a second of work for a small model on a small CPU. (How much one
-# long text may cost is the engine's to bound.)
-_TEXTS_PER_RUN = 32
-_CHARACTERS_PER_RUN = 100_000
+_TOKENS_AT_MOST = 1024
 
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
@@ -55,10 +55,11 @@ class EmbeddingService:
         """Return the embedding model that a request means. Raises as `Catalogue.choose`."""
         return self._models.catalogue.choose(name, "text_embedding")
 
-    async def embed(self, texts: Sequence[str], model: Model) -> Embeddings:
+    async def embed(self, texts: Sequence[str], model: Model, lane: Lane = "interactive") -> Embeddings:
         """Return one vector for each text.
 
-        Texts longer than the model's window are cut, which the result says. Raises `InvalidRequest` for no text or
+        Texts longer than the model's window are cut, which the result says. What is in the lane `bulk` lets what is
+        `interactive` go first. Raises `InvalidRequest` for no text or
         too many, `ModelLoadFailed`, `InferenceFailed`, `RequestTimeout`, or `ResourceExhausted`.
         """
         if not texts:
@@ -69,7 +70,7 @@ class EmbeddingService:
             )
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._embed(texts, model)
+                return await self._embed(texts, model, lane)
         except TimeoutError:
             raise RequestTimeout(
                 f"Model {model.id!r} did not answer within {self._timeout_seconds:g} s; send fewer texts, or try again "
@@ -77,34 +78,45 @@ class EmbeddingService:
                 details={"model_id": model.id, "timeout_seconds": self._timeout_seconds},
             ) from None
 
-    async def _embed(self, texts: Sequence[str], model: Model) -> Embeddings:
-        parts: list[Matrix] = []
-        truncated: list[int] = []
-        first = 0
+    async def _embed(self, texts: Sequence[str], model: Model, lane: Lane) -> Embeddings:
         async with self._models.lease(model) as lease:
-            for run in _runs(texts):
-                answer = await lease.run({}, orjson.dumps(run))
-                parts.append(np.frombuffer(answer.body, dtype=np.float32).reshape(answer.header["shape"]))
-                truncated += [first + position for position in answer.header["truncated"]]
-                first += len(run)
-        matrix = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            vectors = await lease.run(_FORMAT, {}, texts, lane=lane)
+        if failed := [position for position, vector in enumerate(vectors) if isinstance(vector, ItemFailed)]:
+            raise InferenceFailed(
+                f"Model {model.id!r} could not answer for texts[{failed[0]}] ({vectors[failed[0]].failure}); the log "
+                "says where",
+                details={"model_id": model.id, "texts": failed},
+            )
+        matrix = np.stack([vector.row for vector in vectors])
         if not np.isfinite(matrix).all():
             # JSON has no NaN, and a database that is given one as 0 or null never finds out why.
             raise InferenceFailed(
                 f"Model {model.id!r} gave vectors that are not finite; a precision of float32 may mend it",
                 details={"model_id": model.id},
             )
-        return Embeddings(matrix, model.id, truncated)
+        return Embeddings(matrix, model.id, [n for n, vector in enumerate(vectors) if vector.truncated])
 
 
-def _runs(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Cut a list into runs, each at least one text long."""
-    run: list[str] = []
-    room = _CHARACTERS_PER_RUN
-    for text in texts:
-        if run and (len(run) == _TEXTS_PER_RUN or len(text) > room):
-            yield run
-            run, room = [], _CHARACTERS_PER_RUN
-        run.append(text)
-        room -= len(text)
-    yield run
+class _Vector(NamedTuple):
+    row: np.ndarray[tuple[int], np.dtype[np.float32]]
+    truncated: bool
+
+
+class _Texts:
+    """Texts to the engine as a JSON list, and its matrix back."""
+
+    def pack(self, items: Sequence[str]) -> bytes:
+        return orjson.dumps(items)
+
+    def unpack(self, answer: Answer, count: int) -> list[_Vector]:
+        matrix = np.frombuffer(answer.body, dtype=np.float32).reshape(answer.header["shape"])
+        assert len(matrix) == count
+        truncated = set(answer.header["truncated"])
+        return [_Vector(row, position in truncated) for position, row in enumerate(matrix)]
+
+    def weight(self, item: str) -> int:
+        # About one token for four characters, and the two special ones; most windows are shorter than a long text.
+        return 2 + min(len(item) // 4, _TOKENS_AT_MOST)
+
+
+_FORMAT = _Texts()

@@ -138,7 +138,7 @@ class Host:
     async def run(self, options: dict[str, Any], body: bytes) -> Answer:
         """Answer one run, in its turn. Raises `RunFailed` or `HostDied`; may be cancelled at any time."""
         if self._gone:
-            raise HostDied(self._cause_of_death())
+            raise HostDied(self.cause_of_death())
         run = _Run(wire.pack({"run": options}, body))
         self._waiting.append(run)
         self._arrival.set()
@@ -225,7 +225,7 @@ class Host:
             raise HostLoadFailed(_silent_for(self.plan.load_silence_seconds)) from None
         except OSError as error:
             await asyncio.shield(self._end)
-            raise HostDied(self._cause_of_death()) from error
+            raise HostDied(self.cause_of_death()) from error
         if header["type"] == "failed":
             log.warning(
                 "model %s could not be loaded: %s\n%s", self.plan.model_id, header["reason"], header["traceback"]
@@ -287,7 +287,7 @@ class Host:
             self._worker.cancel()
         for run in filter(None, [self._running, *self._waiting]):
             if not run.answer.done():
-                run.answer.set_exception(HostDied(self._cause_of_death(), run_had_started=run is self._running))
+                run.answer.set_exception(HostDied(self.cause_of_death(), run_had_started=run is self._running))
         await asyncio.wait([self._output_reader], timeout=1)
         self._output_reader.cancel()
         self._output.close()
@@ -295,11 +295,12 @@ class Host:
             log.warning(
                 "model %s: %s. Its last words:\n%s",
                 self.plan.model_id,
-                self._cause_of_death(),
+                self.cause_of_death(),
                 self._last_output.strip() or "(none)",
             )
 
-    def _cause_of_death(self) -> str:
+    def cause_of_death(self) -> str:
+        """How the process ended, in words."""
         if self._verdict:
             return self._verdict
         code = self._process.returncode

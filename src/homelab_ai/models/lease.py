@@ -1,13 +1,12 @@
 """One request's hold on a model: runs on whatever host has it, and one host more where that dies under a run."""
 
-import logging
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 from homelab_ai.errors import InferenceFailed
-from homelab_ai.models.host import Answer, Host, HostDied, RunFailed
+from homelab_ai.models.batcher import Format, Lane
+from homelab_ai.models.host import HostDied
 from homelab_ai.models.residency import Resident, Slot
-
-log = logging.getLogger(__name__)
 
 _HOSTS_FOR_ONE_RUN = 5
 """A run that others keep from being answered by killing its host gives up in the end."""
@@ -33,41 +32,43 @@ class Lease:
         self._slot = slot
         self._resident: Resident | None = None
 
-    async def run(self, options: dict[str, Any], body: bytes) -> Answer:
-        """Have the model's engine answer one run, loading the model first if need be.
+    async def run(
+        self, form: Format, options: dict[str, Any], items: Sequence[Hashable], *, lane: Lane = "interactive"
+    ) -> list[Any]:
+        """Have the model's engine answer for each item, loading the model first if need be.
 
-        A host that dies under the run is replaced and the run tried once more; one that dies before it came to this
-        run, under somebody else's, does not count. A load that failed is tried again after 5 seconds at the earliest,
-        after the next failure 10, and so on up to 5 minutes; meanwhile runs are refused at once, with the same reason.
+        Returns one result for each, in their order, or `ItemFailed` where the engine failed on that item. Equal items
+        and the items of other callers may share a run.
+
+        A host that dies under a run is replaced, and each caller's items tried once more, now in runs of their own; a
+        host that dies before it came to these items, under somebody else's, does not count. A load that failed is tried
+        again after 5 seconds at the earliest, after the next failure 10, and so on up to 5 minutes; meanwhile callers
+        are refused at once, with the same reason.
 
         Raises `ModelLoadFailed`, `InferenceFailed`, or `ResourceExhausted` when the model does not fit into the memory
         that models may take, or at the end of the service.
         """
         model = self._slot.model
-        deaths_under_this_run = 0
+        deaths_under_these_items = 0
         for _ in range(_HOSTS_FOR_ONE_RUN):
-            host = await self.hold()
+            batcher = (await self.hold()).batcher
             try:
-                return await host.run(options, body)
+                return await batcher.run(form, options, items, lane=lane, alone=deaths_under_these_items > 0)
             except HostDied as died:
                 death = died
-                deaths_under_this_run += death.run_had_started
-                if deaths_under_this_run > 1:
+                deaths_under_these_items += death.run_had_started
+                if deaths_under_these_items > 1:
                     break
-            except RunFailed as failure:
-                log.error("model %s failed on a run (%s):\n%s", model.id, failure, failure.traceback)  # noqa: TRY400
-                message = f"Model {model.id!r} could not answer ({failure}); the log says where"
-                raise InferenceFailed(message, details={"model_id": model.id}) from failure
         message = f"Model {model.id!r} could not answer: again and again under this request {death}"
         raise InferenceFailed(message, details={"model_id": model.id}) from death
 
-    async def hold(self) -> Host:
-        """Return the host that has the model loaded, and that will not be stopped before the hold ends."""
+    async def hold(self) -> Resident:
+        """Return the host that has the model loaded, which will not be stopped before the hold ends."""
         if self._resident and not self._resident.host.alive:
             self.give_back()
         if not self._resident:
             self._resident = await self._lender.take(self._slot)
-        return self._resident.host
+        return self._resident
 
     def give_back(self) -> None:
         """End the hold."""

@@ -1,38 +1,20 @@
-"""The seams of this room: what the services need of it, and what it needs of time."""
+"""The seam of this room: what the services need of it, in one process or on a cluster."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
+from homelab_ai.models.batcher import Format, Lane
 from homelab_ai.models.catalogue import Catalogue, Model
-from homelab_ai.models.host import Answer
-
-
-class Timer(Protocol):
-    """A call that is still to come."""
-
-    def cancel(self) -> None:
-        """Forget it."""
-        ...
-
-
-class Clock(Protocol):
-    """What the registry needs of time; an event loop has it."""
-
-    def time(self) -> float:
-        """Seconds since some moment."""
-        ...
-
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> Timer:
-        """Call the function after so many seconds."""
-        ...
 
 
 class RunsModel(Protocol):
     """One request's hold on a model."""
 
-    async def run(self, options: dict[str, Any], body: bytes) -> Answer:
-        """Have the model's engine answer one run, loading the model first if need be."""
+    async def run(
+        self, form: Format, options: dict[str, Any], items: Sequence[Hashable], *, lane: Lane = "interactive"
+    ) -> list[Any]:
+        """Have the model's engine answer for each item: a result, or `ItemFailed`, in their order."""
         ...
 
 

@@ -18,13 +18,15 @@ from typing import Any
 
 from homelab_ai.errors import ModelLoadFailed, ResourceExhausted
 from homelab_ai.models import memory
+from homelab_ai.models.batcher import Batcher
 from homelab_ai.models.catalogue import Catalogue, Kind, Model
+from homelab_ai.models.clock import Clock, Timer
 from homelab_ai.models.footprints import Footprints
 from homelab_ai.models.host import Host, HostDied, HostLoadFailed, HostPlan
 from homelab_ai.models.lease import Lease
 from homelab_ai.models.memory import BYTES_PER_GB, Footprint
-from homelab_ai.models.protocols import Clock, Timer
 from homelab_ai.models.residency import PINNED, Resident, Slot, Snapshot
+from homelab_ai.models.turns import Turns
 from homelab_ai.settings import Settings
 from homelab_ai.state import State
 
@@ -61,6 +63,9 @@ class LocalModels:
         self._slots = {model.id: Slot(model, self._keep_alive_seconds(model)) for model in self.catalogue}
         self._queue: list[Slot] = []
         """Models that are to be loaded and wait for room, in the order in which they were asked for."""
+        self._turns = Turns(settings.resources.max_concurrent_requests)
+        self._requests = 0
+        """How many there are now, at work or waiting."""
         self._timer: Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -79,14 +84,17 @@ class LocalModels:
     async def lease(self, model: Model) -> AsyncIterator[Lease]:
         """Hold the model for one request: from its first run to the end, it is not unloaded.
 
-        Nothing is loaded before the first run.
+        Nothing is loaded before the first run. Raises `ResourceExhausted` when too many requests wait already.
         """
         slot = self._slots[model.id]
+        self._check_queue(slot)
         slot.requests += 1
+        self._requests += 1
         lease = Lease(self, slot)
         try:
             yield lease
         finally:
+            self._requests -= 1
             lease.give_back()
 
     async def load(self, model: Model) -> None:
@@ -159,6 +167,17 @@ class LocalModels:
             resident.measured_at = resident.last_used
             self._task(self._measure_again(slot, resident))
         self._settle()
+
+    def _check_queue(self, slot: Slot) -> None:
+        resources = self._settings.resources
+        if self._requests < resources.max_concurrent_requests + resources.max_queued_requests:
+            return
+        backlog = slot.resident.batcher.backlog_seconds if slot.resident else slot.load_seconds or 0
+        raise ResourceExhausted(
+            f"{self._requests} requests are at work or waiting already, which is as many as may",
+            details={"model_id": slot.model.id, "requests": self._requests},
+            retry_after_seconds=max(1, math.ceil(min(backlog, resources.request_timeout_seconds))),
+        )
 
     def _check_can_be_loaded(self, slot: Slot) -> None:
         if slot.model.kind not in self._engines:
@@ -342,11 +361,13 @@ class LocalModels:
             await host.stop()
             raise
         now = self._clock.time()
-        return Resident(host, footprint, last_used=now, measured_at=now)
+        batcher = Batcher(host, self._settings.batching, self._turns, self._clock)
+        return Resident(host, batcher, footprint, last_used=now, measured_at=now)
 
     async def _watch(self, slot: Slot, resident: Resident) -> None:
         """Take note of the end of a host, whoever ended it."""
         await resident.host.ended()
+        resident.batcher.close()
         slot.resident = None
         self._settle()
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from homelab_ai.models.batcher import Batcher
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.host import Host
 from homelab_ai.models.memory import Footprint
@@ -57,6 +58,7 @@ class Resident:
     """A host with its model in it, and what it holds of the budget until its process has ended."""
 
     host: Host
+    batcher: Batcher
     footprint: Footprint
     last_used: float
     """When it was loaded, or its last lease given back."""

@@ -2,6 +2,7 @@
 
 from homelab_ai.settings.loading import ConfigurationError, load_settings
 from homelab_ai.settings.tree import (
+    BatchingSettings,
     ImageCaptionModel,
     ModelsSettings,
     ResourcesSettings,
@@ -14,6 +15,7 @@ from homelab_ai.settings.values import ALL_BUT_ADMIN
 
 __all__ = [
     "ALL_BUT_ADMIN",
+    "BatchingSettings",
     "ConfigurationError",
     "ImageCaptionModel",
     "ModelsSettings",

@@ -213,10 +213,10 @@ class ResourcesSettings(_Section):
         description="Main memory, in GB (of 1024 MB), that models together may take. auto is 60% of what this machine "
         "or container has.",
     )
-    max_concurrent_requests: Annotated[Count, Mark.RESERVED] = Field(
+    max_concurrent_requests: Count = Field(
         default=4, description="Model runs and page loads at work at the same time; further requests wait."
     )
-    max_queued_requests: Annotated[CountOrZero, Mark.RESERVED] = Field(
+    max_queued_requests: CountOrZero = Field(
         default=256, description="Requests that may wait; further ones are answered 503 at once."
     )
     model_keep_alive_minutes: KeepAlive = Field(
@@ -366,7 +366,7 @@ class Settings(_Section):
     resources: ResourcesSettings = Field(
         default=ResourcesSettings(), description="How much of the machine the service may use."
     )
-    batching: Annotated[BatchingSettings, Mark.RESERVED] = Field(
+    batching: BatchingSettings = Field(
         default=BatchingSettings(), description="How requests that arrive together share one run of a model."
     )
     limits: LimitsSettings = Field(default=LimitsSettings(), description="How large one request may be.")

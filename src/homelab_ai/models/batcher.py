@@ -1,0 +1,241 @@
+"""What many callers ask of one model, made into few runs of its host.
+
+While a run is under way, what arrives waits; when it is over, all that waits goes into the next one. Nothing is held
+back for what might come, but for a moment after a run that several callers shared: they have their answers now, and
+ask again together if they ask again at all.
+
+    callers ──▶ two lanes ──▶ a run: as many items as fit by count, tokens and time ──▶ host ──▶ each its own results
+
+A run is bounded by the time that it will take, by what the model was found to do in a second. So a long list is done
+in parts, and a short question that comes meanwhile is in the next one.
+"""
+
+import asyncio
+import collections
+import contextlib
+import logging
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from homelab_ai.models.clock import Clock
+from homelab_ai.models.host import Answer, Host, HostDied, RunFailed
+from homelab_ai.models.turns import Turns
+from homelab_ai.settings import BatchingSettings
+
+log = logging.getLogger(__name__)
+
+Lane = Literal["interactive", "bulk"]
+
+_RUN_SECONDS = 0.4
+"""How long a run is to take: what a short question may have to wait for behind a long list."""
+_WEIGHT_PER_SECOND = 4000.0
+"""What a model is taken to do until it was seen at work: tokens of a small one on a small CPU."""
+_BULK_WAITS_SECONDS = 2.0
+"""After so long without a part in any run, the bulk lane goes first for once."""
+_NEWEST_PART = 0.3
+"""How much the newest run counts in the speed that is expected of the next."""
+
+
+class Format(Protocol):
+    """How items of one kind travel to the engine, and its results back. Two callers share a run if it is the same."""
+
+    def pack(self, items: Sequence[Any]) -> bytes:
+        """Return the body of a run over these items."""
+        ...
+
+    def unpack(self, answer: Answer, count: int) -> Sequence[Any]:
+        """Return one result for each item, in their order."""
+        ...
+
+    def weight(self, item: Any) -> int:
+        """Return about how many tokens of work an item is, at least 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class ItemFailed:
+    """What stands in the place of a result when the engine failed on that very item."""
+
+    failure: RunFailed
+
+
+@dataclass(eq=False)
+class _Job:
+    """One caller's items."""
+
+    format: Format
+    options: dict[str, Any]
+    items: Sequence[Hashable]
+    lane: Lane
+    alone: bool
+    """It shares no run: it was in one under which a host died."""
+    done: asyncio.Future[list[Any]]
+    results: list[Any] = field(default_factory=list)
+    """Of as many items as have been done so far."""
+
+    @property
+    def left(self) -> Sequence[Hashable]:
+        return self.items[len(self.results) :]
+
+    def may_share_with(self, other: "_Job") -> bool:
+        return not (self.alone or other.alone) and self.format is other.format and self.options == other.options
+
+
+_Run = list[tuple[_Job, Sequence[Hashable]]]
+"""Some jobs, and the items of each that are its part of the run."""
+
+
+class Batcher:
+    """Gives one host its runs. Every method belongs to the event loop's thread."""
+
+    def __init__(self, host: Host, settings: BatchingSettings, turns: Turns, clock: Clock) -> None:
+        self._host = host
+        self._settings = settings
+        self._turns = turns
+        self._clock = clock
+        self._on_cpu = host.described.get("device", "cpu") == "cpu"
+        self._lanes: dict[Lane, collections.deque[_Job]] = {
+            "interactive": collections.deque(),
+            "bulk": collections.deque(),
+        }
+        self._arrival = asyncio.Event()
+        self._speed = _WEIGHT_PER_SECOND
+        self._last_callers = 0
+        self._last_end = clock.time()
+        self._bulk_served = clock.time()
+        self._running: _Run = []
+        self._worker = asyncio.create_task(self._work())
+
+    @property
+    def backlog_seconds(self) -> float:
+        """How long what waits now will take, as far as is known."""
+        return sum(job.format.weight(item) for job in self._jobs() for item in job.left) / self._speed
+
+    async def run(
+        self,
+        form: Format,
+        options: dict[str, Any],
+        items: Sequence[Hashable],
+        *,
+        lane: Lane = "interactive",
+        alone: bool = False,
+    ) -> list[Any]:
+        """Return one result or `ItemFailed` for each item. Raises `HostDied`; may be cancelled at any time."""
+        job = _Job(form, options, items, lane, alone, asyncio.get_running_loop().create_future())
+        if self._worker.done() or not self._host.alive:
+            raise HostDied(self._host.cause_of_death())
+        self._lanes[lane].append(job)
+        self._arrival.set()
+        try:
+            return await job.done
+        finally:
+            with contextlib.suppress(ValueError):
+                self._lanes[job.lane].remove(job)
+
+    def close(self) -> None:
+        """Answer everybody who still waits: the host is gone."""
+        self._worker.cancel()
+        for job in [*(job for job, _ in self._running), *self._jobs()]:
+            if not job.done.done():
+                job.done.set_exception(HostDied(self._host.cause_of_death()))
+
+    def _jobs(self) -> Iterator[_Job]:
+        """Those that wait for more; a caller that has gone, or that was told of an error, may still be in its lane."""
+        for lane in self._lanes.values():
+            yield from (job for job in lane if not job.done.done())
+
+    async def _work(self) -> None:
+        with contextlib.suppress(HostDied):  # then there is nothing left to do; `close` answers those who wait
+            while True:
+                self._arrival.clear()
+                if not any(self._jobs()):
+                    await self._arrival.wait()
+                await self._wait_for_company()
+                async with self._turns.take(on_cpu=self._on_cpu):
+                    self._running = self._compose()
+                    if self._running:
+                        await self._carry_out(self._running)
+                    self._running = []
+
+    async def _wait_for_company(self) -> None:
+        """Wait for the callers of the last run to come back, within the window from its end."""
+        end = self._last_end + self._settings.window_ms / 1000
+        while sum(1 for _ in self._jobs()) < self._last_callers and (left := end - self._clock.time()) > 0:
+            timer = self._clock.call_later(left, self._arrival.set)
+            await self._arrival.wait()
+            self._arrival.clear()
+            timer.cancel()
+
+    def _compose(self) -> _Run:
+        """Take as much as may go into one run, in turn from all who wait."""
+        now, run = self._clock.time(), list[tuple[_Job, Sequence[Hashable]]]()
+        overdue = now - self._bulk_served >= _BULK_WAITS_SECONDS
+        order: tuple[Lane, ...] = ("bulk", "interactive") if overdue else ("interactive", "bulk")
+        count, weight = self._settings.max_items, min(self._settings.max_tokens, self._speed * _RUN_SECONDS)
+        for job in [job for lane in order for job in self._lanes[lane] if not job.done.done()]:
+            if run and not job.may_share_with(run[0][0]):
+                continue
+            taken = 0
+            for item in job.left:
+                cost = job.format.weight(item)
+                if count == 0 or (cost > weight and (run or taken)):
+                    break
+                count, weight, taken = count - 1, weight - cost, taken + 1
+            if not taken:
+                break
+            run.append((job, job.left[:taken]))
+        if not self._lanes["bulk"] or any(job.lane == "bulk" for job, _ in run):
+            self._bulk_served = now
+        return run
+
+    async def _carry_out(self, run: _Run) -> None:
+        form, options, started = run[0][0].format, run[0][0].options, self._clock.time()
+        items = list(dict.fromkeys(item for _, part in run for item in part))  # equal ones once
+        try:
+            results = await self._results(form, options, items)
+        except Exception as error:
+            for job, _ in run:
+                if not job.done.done():
+                    job.done.set_exception(error)
+            if isinstance(error, HostDied):
+                raise
+            log.exception("model %s: a run could not be read", self._host.plan.model_id)
+            return
+        self._learn(sum(map(form.weight, items)), self._clock.time() - started)
+        self._last_callers, self._last_end = len(run), self._clock.time()
+        for job, part in run:
+            if not job.done.done():
+                job.results += [results[item] for item in part]
+                self._move_on(job)
+
+    def _move_on(self, job: _Job) -> None:
+        """Answer a caller whose items are all done; what is left of a long list goes behind those who ask for less."""
+        with contextlib.suppress(ValueError):
+            self._lanes[job.lane].remove(job)
+        if not job.left:
+            job.done.set_result(job.results)
+        else:
+            job.lane = "bulk"
+            self._lanes["bulk"].append(job)
+
+    async def _results(self, form: Format, options: dict[str, Any], items: list[Hashable]) -> dict[Hashable, Any]:
+        """Have the host answer; where it fails, find by halves which items it fails on."""
+        try:
+            answer = await self._host.run(options, form.pack(items))
+        except RunFailed as failure:
+            if len(items) == 1:
+                model_id = self._host.plan.model_id
+                log.error("model %s failed on a run (%s):\n%s", model_id, failure, failure.traceback)  # noqa: TRY400
+                return {items[0]: ItemFailed(failure)}
+            middle = len(items) // 2
+            return {
+                **await self._results(form, options, items[:middle]),
+                **await self._results(form, options, items[middle:]),
+            }
+        return dict(zip(items, form.unpack(answer, len(items)), strict=True))
+
+    def _learn(self, weight: int, seconds: float) -> None:
+        """Expect of the next run what this one has shown; a small one, which is mostly overhead, shows little."""
+        if seconds > 0 and (weight / seconds > self._speed or 2 * weight >= self._speed * _RUN_SECONDS):
+            self._speed += _NEWEST_PART * (weight / seconds - self._speed)
