@@ -4,17 +4,18 @@ While a run is under way, what arrives waits; when it is over, all that waits go
 back for what might come, but for a moment after a run that several callers shared: they have their answers now, and
 ask again together if they ask again at all.
 
-    callers ──▶ two lanes ──▶ a run: as many items as fit by count, tokens and time ──▶ host ──▶ each its own results
+    callers ──▶ by urgency ──▶ a run: as many items as fit by count, tokens and time ──▶ host ──▶ each its own results
 
 A run is bounded by the time that it will take, by what the model was found to do in a second. So a long list is done
-in parts, and a short question that comes meanwhile is in the next one.
+in parts, and a short question that comes meanwhile is in the next one. Who goes first is decided by one figure: the
+seconds of work that a caller still asks for, less the seconds that it has waited. Short questions come before long
+lists, what has begun before what has not, and nobody waits for ever behind those who come later.
 """
 
 import asyncio
-import collections
 import contextlib
 import logging
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -32,7 +33,7 @@ _RUN_SECONDS = 0.4
 _WEIGHT_PER_SECOND = 4000.0
 """What a model is taken to do until it was seen at work: tokens of a small one on a small CPU."""
 _BULK_WAITS_SECONDS = 2.0
-"""After so long without a part in any run, the bulk lane goes first for once."""
+"""What is in the bulk lane is treated as if it had come so much later."""
 _NEWEST_PART = 0.3
 """How much the newest run counts in the speed that is expected of the next."""
 
@@ -70,13 +71,20 @@ class _Job:
     lane: Lane
     alone: bool
     """It shares no run: it was in one under which a host died."""
+    came: float
     done: asyncio.Future[list[Any]]
+    weight: int
+    """Of the items that are left."""
     results: list[Any] = field(default_factory=list)
     """Of as many items as have been done so far."""
 
     @property
     def left(self) -> Sequence[Hashable]:
         return self.items[len(self.results) :]
+
+    def urgency(self, speed: float) -> float:
+        """Its place in the order, the least first: seconds of work less seconds waited, but for the time of day."""
+        return self.weight / speed + self.came + (_BULK_WAITS_SECONDS if self.lane == "bulk" else 0)
 
     def may_share_with(self, other: "_Job") -> bool:
         return not (self.alone or other.alone) and self.format is other.format and self.options == other.options
@@ -95,22 +103,17 @@ class Batcher:
         self._turns = turns
         self._clock = clock
         self._on_cpu = host.described.get("device", "cpu") == "cpu"
-        self._lanes: dict[Lane, collections.deque[_Job]] = {
-            "interactive": collections.deque(),
-            "bulk": collections.deque(),
-        }
+        self._jobs: list[_Job] = []
         self._arrival = asyncio.Event()
         self._speed = _WEIGHT_PER_SECOND
         self._last_callers = 0
         self._last_end = clock.time()
-        self._bulk_served = clock.time()
-        self._running: _Run = []
         self._worker = asyncio.create_task(self._work())
 
     @property
     def backlog_seconds(self) -> float:
         """How long what waits now will take, as far as is known."""
-        return sum(job.format.weight(item) for job in self._jobs() for item in job.left) / self._speed
+        return sum(job.weight for job in self._jobs) / self._speed
 
     async def run(
         self,
@@ -122,58 +125,60 @@ class Batcher:
         alone: bool = False,
     ) -> list[Any]:
         """Return one result or `ItemFailed` for each item. Raises `HostDied`; may be cancelled at any time."""
-        job = _Job(form, options, items, lane, alone, asyncio.get_running_loop().create_future())
         if self._worker.done() or not self._host.alive:
             raise HostDied(self._host.cause_of_death())
-        self._lanes[lane].append(job)
+        done = asyncio.get_running_loop().create_future()
+        job = _Job(form, options, items, lane, alone, self._clock.time(), done, sum(map(form.weight, items)))
+        self._jobs.append(job)
         self._arrival.set()
         try:
             return await job.done
         finally:
             with contextlib.suppress(ValueError):
-                self._lanes[job.lane].remove(job)
+                self._jobs.remove(job)
 
     def close(self) -> None:
         """Answer everybody who still waits: the host is gone."""
         self._worker.cancel()
-        for job in [*(job for job, _ in self._running), *self._jobs()]:
+        for job in self._jobs:
             if not job.done.done():
                 job.done.set_exception(HostDied(self._host.cause_of_death()))
 
-    def _jobs(self) -> Iterator[_Job]:
-        """Those that wait for more; a caller that has gone, or that was told of an error, may still be in its lane."""
-        for lane in self._lanes.values():
-            yield from (job for job in lane if not job.done.done())
+    def _waiting(self) -> list[_Job]:
+        """Those that wait for more; a caller that has gone, or that has its answer, may still be in the list."""
+        return [job for job in self._jobs if not job.done.done()]
 
     async def _work(self) -> None:
-        with contextlib.suppress(HostDied):  # then there is nothing left to do; `close` answers those who wait
+        try:
             while True:
                 self._arrival.clear()
-                if not any(self._jobs()):
+                if not self._waiting():
                     await self._arrival.wait()
                 await self._wait_for_company()
                 async with self._turns.take(on_cpu=self._on_cpu):
-                    self._running = self._compose()
-                    if self._running:
-                        await self._carry_out(self._running)
-                    self._running = []
+                    if run := self._compose():
+                        await self._carry_out(run)
+        except HostDied:
+            log.debug("model %s: its host is gone", self._host.plan.model_id)
+        except Exception:
+            log.exception("model %s: its host cannot be given runs any more", self._host.plan.model_id)
+        finally:
+            self._host.kill()  # the end of the host is what answers those who wait
 
     async def _wait_for_company(self) -> None:
         """Wait for the callers of the last run to come back, within the window from its end."""
         end = self._last_end + self._settings.window_ms / 1000
-        while sum(1 for _ in self._jobs()) < self._last_callers and (left := end - self._clock.time()) > 0:
+        while len(self._waiting()) < self._last_callers and (left := end - self._clock.time()) > 0:
             timer = self._clock.call_later(left, self._arrival.set)
             await self._arrival.wait()
             self._arrival.clear()
             timer.cancel()
 
     def _compose(self) -> _Run:
-        """Take as much as may go into one run, in turn from all who wait."""
-        now, run = self._clock.time(), list[tuple[_Job, Sequence[Hashable]]]()
-        overdue = now - self._bulk_served >= _BULK_WAITS_SECONDS
-        order: tuple[Lane, ...] = ("bulk", "interactive") if overdue else ("interactive", "bulk")
+        """Take as much as may go into one run, from the most urgent first."""
+        run: _Run = []
         count, weight = self._settings.max_items, min(self._settings.max_tokens, self._speed * _RUN_SECONDS)
-        for job in [job for lane in order for job in self._lanes[lane] if not job.done.done()]:
+        for job in sorted(self._waiting(), key=lambda job: job.urgency(self._speed)):
             if run and not job.may_share_with(run[0][0]):
                 continue
             taken = 0
@@ -185,8 +190,6 @@ class Batcher:
             if not taken:
                 break
             run.append((job, job.left[:taken]))
-        if not self._lanes["bulk"] or any(job.lane == "bulk" for job, _ in run):
-            self._bulk_served = now
         return run
 
     async def _carry_out(self, run: _Run) -> None:
@@ -207,17 +210,9 @@ class Batcher:
         for job, part in run:
             if not job.done.done():
                 job.results += [results[item] for item in part]
-                self._move_on(job)
-
-    def _move_on(self, job: _Job) -> None:
-        """Answer a caller whose items are all done; what is left of a long list goes behind those who ask for less."""
-        with contextlib.suppress(ValueError):
-            self._lanes[job.lane].remove(job)
-        if not job.left:
-            job.done.set_result(job.results)
-        else:
-            job.lane = "bulk"
-            self._lanes["bulk"].append(job)
+                job.weight -= sum(map(form.weight, part))
+                if len(job.results) == len(job.items):
+                    job.done.set_result(job.results)
 
     async def _results(self, form: Format, options: dict[str, Any], items: list[Hashable]) -> dict[Hashable, Any]:
         """Have the host answer; where it fails, find by halves which items it fails on."""
