@@ -25,7 +25,8 @@ from homelab_ai.api.services import Services
 from homelab_ai.embedding.service import ENGINE, EmbeddingService
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.host import Host
-from homelab_ai.models.registry import LocalModels, StartHost
+from homelab_ai.models.launcher import StartHost
+from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import Settings, reserved_in_use
 from homelab_ai.state import State, StateError
 from homelab_ai.telemetry import logs

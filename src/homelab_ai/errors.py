@@ -7,6 +7,7 @@
     ├── NotFound                404  NOT_FOUND
     ├── ModelNotFound           404  MODEL_NOT_FOUND
     ├── MethodNotAllowed        405  METHOD_NOT_ALLOWED
+    ├── Conflict                409  CONFLICT
     ├── ModelNotLoaded          409  MODEL_NOT_LOADED
     ├── PayloadTooLarge         413  PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType    415  UNSUPPORTED_MEDIA_TYPE
@@ -114,8 +115,16 @@ class MethodNotAllowed(ServiceError):
         return {**super().headers, "Allow": self.allow}
 
 
+class Conflict(ServiceError):
+    """What was asked for does not go together with what there is. The message says with what."""
+
+    code = "CONFLICT"
+    status = 409
+    example_details: ClassVar[Mapping[str, Any]] = {"model_id": "minilm"}
+
+
 class ModelNotLoaded(ServiceError):
-    """The model is configured but disabled. `details.available_models` lists those that can be asked for."""
+    """The model is there but disabled. `details.available_models` lists those that can be asked for."""
 
     code = "MODEL_NOT_LOADED"
     status = 409

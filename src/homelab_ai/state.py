@@ -4,12 +4,14 @@
 """
 
 import fcntl
+import json
 import os
 import sqlite3
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 # Each entry takes the file from one version (its position) to the next. Entries are only ever appended.
 _MIGRATIONS = (
@@ -28,6 +30,15 @@ _MIGRATIONS = (
         gpu_memory_bytes INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE models (
+        id TEXT PRIMARY KEY COLLATE NOCASE,
+        kind TEXT NOT NULL,
+        settings TEXT NOT NULL,
+        added INTEGER NOT NULL,
+        hidden INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 
 
@@ -43,6 +54,19 @@ class StoredKey:
     key_hash: str
     """SHA-256 of the key, lower-case hex."""
     scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What was changed of one model at run time."""
+
+    id: str
+    kind: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of an added model all that was given, as in config.yaml; of one that config.yaml declares, what differs."""
+    added: bool = False
+    hidden: bool = False
+    """Whether the model of this id that config.yaml declares is not offered."""
 
 
 class State:
@@ -107,6 +131,27 @@ class State:
                 )
         except sqlite3.Error as error:
             raise StateError(f"The key {key.name!r} cannot be stored: {error}") from error
+
+    def models(self) -> list[StoredModel]:
+        """Return what was changed of models at run time, in the order in which it was first. Raises `StateError`."""
+        try:
+            rows = self._database.execute("SELECT id, kind, settings, added, hidden FROM models ORDER BY rowid")
+            return [
+                StoredModel(model_id, kind, json.loads(settings), bool(added), bool(hidden))
+                for model_id, kind, settings, added, hidden in rows
+            ]
+        except (sqlite3.Error, ValueError) as error:
+            raise StateError(f"The models in state.db cannot be read: {error}") from error
+
+    def store_models(self, models: Iterable[StoredModel]) -> None:
+        """Put these in the place of all that are stored: once this returns, for good. Raises `StateError`."""
+        rows = [(model.id, model.kind, json.dumps(dict(model.settings)), model.added, model.hidden) for model in models]
+        try:
+            with self._database:
+                self._database.execute("DELETE FROM models")
+                self._database.executemany("INSERT INTO models VALUES (?, ?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            raise StateError(f"The models cannot be stored: {error}") from error
 
     def footprints(self) -> dict[str, tuple[int, int]]:
         """Return what each model took when it was last measured: bytes of main memory and of GPU memory."""

@@ -64,12 +64,12 @@ def test_404_where_nothing_is_served(client: TestClient, path: str) -> None:
         ("GET", "/api/embed", "POST"),
         ("PUT", "/api/embed", "POST"),
         ("OPTIONS", "/api/embed", "POST"),
-        ("DELETE", "/api/models", "GET"),
-        ("PATCH", "/api/models/minilm", "GET"),
+        ("DELETE", "/api/models", "GET, POST"),
+        ("PUT", "/api/models/minilm", "DELETE, GET, PATCH"),
         ("POST", "/docs", "GET"),
         ("POST", "/docs/assets/swagger-ui.css", "GET, HEAD"),
-        ("TRACE", "/api/models", "GET"),
-        ("BREW", "/api/models", "GET"),
+        ("TRACE", "/api/models", "GET, POST"),
+        ("BREW", "/api/models", "GET, POST"),
     ],
 )
 def test_405_where_the_method_is_not_taken(client: TestClient, method: str, path: str, allow: str) -> None:

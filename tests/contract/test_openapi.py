@@ -12,25 +12,32 @@ from contract.answers import serving
 from homelab_ai.api.documents import ErrorEnvelope
 from homelab_ai.api.embed import EmbedRequest, EmbedResponse
 from homelab_ai.api.health import Alive, Ready
-from homelab_ai.api.models import ModelResponse, ModelsResponse
+from homelab_ai.api.models import (
+    AddModelRequest,
+    ChangeModelRequest,
+    ModelResponse,
+    ModelsResponse,
+    RemovedModelResponse,
+)
 from homelab_ai.settings import Settings
 
 COMMON = {"UNAUTHORIZED": 401, "FORBIDDEN": 403, "INTERNAL_ERROR": 500}
+BODY = {"INVALID_REQUEST": 400, "PAYLOAD_TOO_LARGE": 413, "UNSUPPORTED_MEDIA_TYPE": 415, "TIMEOUT": 504}
 CODES: dict[tuple[str, str], dict[str, int]] = {
     ("post", "/api/embed"): {
         **COMMON,
-        "INVALID_REQUEST": 400,
+        **BODY,
         "MODEL_NOT_FOUND": 404,
         "MODEL_NOT_LOADED": 409,
-        "PAYLOAD_TOO_LARGE": 413,
-        "UNSUPPORTED_MEDIA_TYPE": 415,
         "INFERENCE_FAILED": 500,
         "MODEL_LOAD_FAILED": 503,
         "RESOURCE_EXHAUSTED": 503,
-        "TIMEOUT": 504,
     },
     ("get", "/api/models"): COMMON,
+    ("post", "/api/models"): {**COMMON, **BODY, "CONFLICT": 409, "RESOURCE_EXHAUSTED": 503},
     ("get", "/api/models/{model_id}"): {**COMMON, "MODEL_NOT_FOUND": 404},
+    ("patch", "/api/models/{model_id}"): {**COMMON, **BODY, "MODEL_NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 503},
+    ("delete", "/api/models/{model_id}"): {**COMMON, "MODEL_NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 503},
     ("post", "/api/models/{model_id}/load"): {
         **COMMON,
         "MODEL_NOT_FOUND": 404,
@@ -43,14 +50,18 @@ CODES: dict[tuple[str, str], dict[str, int]] = {
     ("get", "/health"): {},
     ("get", "/ready"): {"INTERNAL_ERROR": 500, "RESOURCE_EXHAUSTED": 503},
 }
+CREATES = {("post", "/api/models")}
 MODELS: tuple[type[BaseModel], ...] = (
+    AddModelRequest,
     Alive,
+    ChangeModelRequest,
     EmbedRequest,
     EmbedResponse,
     ErrorEnvelope,
     ModelResponse,
     ModelsResponse,
     Ready,
+    RemovedModelResponse,
 )
 every_operation = pytest.mark.parametrize(("method", "path"), CODES, ids=map(" ".join, CODES))
 
@@ -112,14 +123,16 @@ def test_an_operation_says_what_it_does(document: dict[str, Any], method: str, p
     operation = document["paths"][path][method]
     for field in ("summary", "description", "tags", "operationId"):
         assert operation[field]
-    assert operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+    success = "201" if (method, path) in CREATES else "200"
+    assert operation["responses"][success]["content"]["application/json"]["schema"]["$ref"]
 
 
 @every_operation
 def test_an_operation_lists_every_error_that_it_can_answer(document: dict[str, Any], method: str, path: str) -> None:
     responses = document["paths"][path][method]["responses"]
     codes = CODES[method, path]
-    assert sorted(responses) == sorted({"200", *map(str, codes.values())})
+    success = "201" if (method, path) in CREATES else "200"
+    assert sorted(responses) == sorted({success, *map(str, codes.values())})
     for status, response in responses.items():
         due = {code for code, of in codes.items() if str(of) == status}
         assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`:", response["description"])) == due

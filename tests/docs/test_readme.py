@@ -60,7 +60,7 @@ def test_the_configuration_shown_is_valid() -> None:
 
 
 def test_every_path_that_it_names_is_served(app: FastAPI) -> None:
-    named = set(re.findall(r"`(GET|POST|DELETE) ([^`]+)`", README))
+    named = set(re.findall(r"`(GET|POST|PATCH|DELETE) ([^`]+)`", README))
     served = {
         (method.upper(), path.replace("{model_id}", "{id}"))
         for path, methods in app.openapi()["paths"].items()

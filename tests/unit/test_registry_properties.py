@@ -1,4 +1,4 @@
-"""The registry under any sequence of requests, loads, crashes, growth, unloads and time: what always holds."""
+"""The registry under any sequence of requests, loads, crashes, growth, removals and time: what always holds."""
 
 import asyncio
 import os
@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from homelab_ai.errors import ServiceError
+from homelab_ai.models.catalogue import Model
 from homelab_ai.models.host import HostDied, HostLoadFailed, HostPlan
+from homelab_ai.models.inventory import ENTRY_TYPES
 from homelab_ai.models.memory import Footprint, total
 from homelab_ai.models.registry import LocalModels
+from homelab_ai.models.residency import Slot
 from homelab_ai.settings import Settings
 from support.clock import Clock
 from support.hosts import VECTORS, FakeHost, FakeHosts, vector_of
 
-KEEP_ALIVES = {"zero": 0, "short": 1, "long": 30, "gpu": 5, "pinned": -1}
+KEEP_ALIVES: dict[str, float] = {"zero": 0, "short": 1, "long": 30, "gpu": 5, "pinned": -1}
 GB = 1024**3
 names = st.sampled_from(list(KEEP_ALIVES))
 eighths = st.integers(1, 10).map(lambda n: n * GB // 8)
@@ -64,9 +67,12 @@ class Registry(RuleBasedStateMachine):
         host.on_stop = lambda: self._on_stop(host)
 
     def _on_stop(self, host: FakeHost) -> None:
-        resident = self.models._slots[host.plan.model_id].resident
-        if resident and resident.host is host:
-            self.evicted_under_a_lease |= resident.leases > 0
+        for slot in self._slots():
+            if slot.resident and slot.resident.host is host:
+                self.evicted_under_a_lease |= slot.resident.leases > 0
+
+    def _slots(self) -> list[Slot]:
+        return [*self.models._slots.values(), *self.models._leaving]
 
     def _on_start(self, plan: HostPlan) -> Exception | None:
         return self.failures.pop() if self.failures else None
@@ -80,7 +86,7 @@ class Registry(RuleBasedStateMachine):
         async def until_quiet() -> None:
             for _ in range(30):
                 await asyncio.sleep(0)
-            while any(slot.estimating for slot in self.models._slots.values()):  # in a thread
+            while any(slot.estimating for slot in self._slots()):  # in a thread
                 await asyncio.sleep(0.0005)
             for _ in range(30):
                 await asyncio.sleep(0)
@@ -97,13 +103,40 @@ class Registry(RuleBasedStateMachine):
     def request(self, name: str, runs: int) -> None:
         self.requests.append(self._do(self._ask(name, runs)))
 
+    def _offered(self, name: str) -> Model | None:
+        return next((model for model in self.models.catalogue if model.id == name), None)
+
     @rule(name=names)
     def load(self, name: str) -> None:
-        self.other.append(self._do(self.models.load(self.models.catalogue.get(name))))
+        if model := self._offered(name):
+            self.other.append(self._do(self.models.load(model)))
 
     @rule(name=names)
     def unload(self, name: str) -> None:
-        self.other.append(self._do(self.models.unload(self.models.catalogue.get(name))))
+        if model := self._offered(name):
+            self.other.append(self._do(self.models.unload(model)))
+
+    @rule(name=names)
+    def remove(self, name: str) -> None:
+        if model := self._offered(name):
+            self.other.append(self._do(self.models.remove(model)))
+
+    @rule(name=names)
+    def add(self, name: str) -> None:
+        if not self._offered(name):
+            settings = {"id": name, "hf_model": f"org/{name}", "keep_alive_minutes": KEEP_ALIVES[name]}
+            entry = ENTRY_TYPES["text_embedding"].model_validate(settings)
+            self.other.append(self._do(self.models.add("text_embedding", entry)))
+
+    @rule(name=names, enabled=st.booleans(), minutes=st.sampled_from([0.0, 1.0, -1.0]))
+    def change(self, name: str, *, enabled: bool, minutes: float) -> None:
+        if model := self._offered(name):
+            changes = {"enabled": enabled, "keep_alive_minutes": minutes}
+
+            async def do() -> None:
+                self.models.change(model, changes)
+
+            self.loop.run_until_complete(do())
 
     @rule()
     def finish_runs(self) -> None:
@@ -169,7 +202,7 @@ class Registry(RuleBasedStateMachine):
     def never_over_budget(self) -> None:
         self._let_happen()
         assert self.models.used.fits(self.models.budget)
-        taken = total(slot.resident.footprint for slot in self.models._slots.values() if slot.resident)
+        taken = total(slot.resident.footprint for slot in self._slots() if slot.resident)
         assert taken.fits(self.models.budget)
 
     @invariant()
@@ -179,8 +212,8 @@ class Registry(RuleBasedStateMachine):
     @invariant()
     def nothing_is_held_that_nobody_holds(self) -> None:
         waiting_or_working = sum(not task.done() for task in [*self.requests, *self.other])
-        leases = sum(slot.resident.leases for slot in self.models._slots.values() if slot.resident)
-        waiters = sum(len(slot.waiters) for slot in self.models._slots.values())
+        leases = sum(slot.resident.leases for slot in self._slots() if slot.resident)
+        waiters = sum(len(slot.waiters) for slot in self._slots())
         assert leases + waiters <= waiting_or_working
 
     def teardown(self) -> None:
@@ -214,7 +247,7 @@ class Registry(RuleBasedStateMachine):
             if not task.cancelled() and (error := task.exception()):
                 assert isinstance(error, ServiceError | ZeroDivisionError)
         assert not self.models._queue
-        assert not any(slot.resident.leases for slot in self.models._slots.values() if slot.resident)
+        assert not any(slot.resident.leases for slot in self._slots() if slot.resident)
 
 
 EXAMPLES = int(os.environ.get("HOMELAB_AI_TEST_EXAMPLES", "200"))

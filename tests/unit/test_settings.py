@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from homelab_ai.settings import reserved_in_use
 from homelab_ai.settings.tree import (
     ApiKeySettings,
     ImageCaptionModel,
@@ -15,7 +16,6 @@ from homelab_ai.settings.tree import (
     ServerSettings,
     Settings,
     TextEmbeddingModel,
-    reserved_in_use,
 )
 from homelab_ai.settings.values import model_within
 
@@ -307,7 +307,6 @@ def test_nothing_reserved_is_in_use_by_default() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("resources.local_model_roots", ["/srv"]),
         ("limits.max_images", 1),
         ("limits.max_image_megapixels", 1),
         ("security.rate_limit", "1/second"),

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import orjson
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,10 +34,20 @@ def translate_http_exception(request: Request, error: Exception) -> NoReturn:
         case 404:
             raise NotFound(f"Nothing is served at {path}; /docs lists what is") from error
         case 405:
-            allow = (error.headers or {}).get("Allow", "")
+            allow = _methods_taken(request) or (error.headers or {}).get("Allow", "")
             raise MethodNotAllowed(f"{path} does not take {request.method}, only {allow}", allow=allow) from error
         case _:
             raise InternalError("The service could not answer this request") from error
+
+
+def _methods_taken(request: Request) -> str:
+    """All methods that this path takes. Starlette would name those of one route only."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    methods: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if context.methods and context.path_regex.match(path):
+            methods |= context.methods
+    return ", ".join(sorted(methods))
 
 
 def translate_validation_error(request: Request, error: Exception) -> NoReturn:  # noqa: ARG001 - Starlette's signature
@@ -67,8 +78,10 @@ def _message(problem: dict[str, Any]) -> str:
             return "is required"
         case "string_type":
             return f"expected a string, got {got}"
-        case "list_type":
+        case "list_type" | "tuple_type":
             return f"expected a list, got {got}"
+        case "literal_error":
+            return f"expected {problem['ctx']['expected']}"
         case "model_attributes_type" | "model_type" | "dict_type":
             return f"expected a JSON object, got {got}"
         case _:

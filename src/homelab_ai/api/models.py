@@ -1,27 +1,41 @@
-"""`/api/models`: which models there are, what each is doing and takes, and how to have one loaded or unloaded."""
+"""`/api/models`: which models there are, what each is doing and takes, and how that is changed."""
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Body
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
+from starlette.responses import Response
 
 from homelab_ai.api.access import needs
 from homelab_ai.api.context import context_of
 from homelab_ai.api.documents import errors
-from homelab_ai.api.reading import while_connected
+from homelab_ai.api.reading import JsonRoute, RequestBody, while_connected
 from homelab_ai.api.services import services_of
-from homelab_ai.errors import ModelLoadFailed, ModelNotFound, ModelNotLoaded, RequestTimeout, ResourceExhausted
+from homelab_ai.errors import (
+    Conflict,
+    InvalidRequest,
+    ModelLoadFailed,
+    ModelNotFound,
+    ModelNotLoaded,
+    PayloadTooLarge,
+    RequestTimeout,
+    ResourceExhausted,
+    UnsupportedMediaType,
+)
 from homelab_ai.models.catalogue import Kind
+from homelab_ai.models.inventory import ENTRY_TYPES, Entry
 from homelab_ai.models.residency import PINNED, ModelState, Snapshot
+from homelab_ai.settings import KeepAlive, TextEmbeddingModel, is_reserved
+from homelab_ai.settings.values import Place, Switch, expecting, repeated, spell
 
-router = APIRouter(prefix="/api/models", tags=["Models"])
+router = APIRouter(route_class=JsonRoute, prefix="/api/models", tags=["Models"])
 
 
 class ModelResponse(BaseModel):
-    """One configured model."""
+    """One model on offer."""
 
     id: str = Field(description="The name that answers carry as `model_used`.", examples=["minilm"])
     type: Kind
@@ -61,16 +75,91 @@ class ModelResponse(BaseModel):
 
 
 class ModelsResponse(BaseModel):
-    """Every configured model, in the order of the configuration."""
+    """Every model, in the order of the configuration; those added since come last."""
 
     models: list[ModelResponse]
 
 
+class AddModelRequest(RequestBody, TextEmbeddingModel):
+    """A model to offer: its type, and its settings as in config.yaml."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "text_embedding",
+                "id": "multilingual",
+                "hf_model": "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+            }
+        }
+    )
+
+    type: Kind = Field(description="What it does: turn text into vectors, or describe images.")
+
+    def entry(self) -> Entry:
+        """The same as the entry of a configuration. Raises `InvalidRequest`."""
+        entry_type = ENTRY_TYPES[self.type]
+        given = self.model_dump(include=self.model_fields_set - {"type"})
+        for name in given:
+            if name not in entry_type.model_fields:
+                raise InvalidRequest.at(name, f"is not a setting of models of the type {self.type}; leave it out")
+            if is_reserved(entry_type, name):
+                raise InvalidRequest.at(name, "has no effect in this version; leave it out")
+        names: list[tuple[Place, str]] = [(("id",), self.id.lower())]
+        names += [(("aliases", n), alias.lower()) for n, alias in enumerate(self.aliases)]
+        for place, first in repeated(names):
+            raise InvalidRequest.at(spell(place), f"the same name as {spell(first)}; they must all differ")
+        return entry_type.model_validate(given)
+
+
+class ChangeModelRequest(RequestBody):
+    """What is to be changed. What is left out stays as it is."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"example": {"default": True}})
+
+    default: Annotated[Literal[True], expecting("true; to have another default, make that one the default")] = Field(
+        default=True, description="Have it answer requests of its type that name no model, in the place of another."
+    )
+    enabled: Switch = Field(
+        default=True, description="Whether requests may use it. One that is disabled is unloaded after those at work."
+    )
+    keep_alive_minutes: KeepAlive | None = Field(
+        default=None,
+        description="Minutes without a request after which it is unloaded; 0 at once, -1 never, null as all models.",
+    )
+
+
+class RemovedModelResponse(BaseModel):
+    """A model that is no longer on offer."""
+
+    id: str = Field(description="The id that it had.", examples=["multilingual"])
+
+
 @router.get("", summary="List models", dependencies=[needs("read")], responses=errors())
 async def list_models(request: Request) -> ModelsResponse:
-    """List every configured model, enabled or not."""
+    """List every model on offer, enabled or not."""
     registry = services_of(request.scope)["models"]
     return ModelsResponse(models=[_response(registry.snapshot(model)) for model in registry.catalogue])
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Add a model",
+    dependencies=[needs("admin")],
+    responses=errors(
+        InvalidRequest, Conflict, PayloadTooLarge, UnsupportedMediaType, ResourceExhausted, RequestTimeout
+    ),
+)
+async def add_model(request: Request, response: Response, body: Annotated[AddModelRequest, Body()]) -> ModelResponse:
+    """Offer one model more, from now on and after every restart. It is loaded when it is first asked for.
+
+    `hf_model` is a name on the hub, or a folder inside the models folder or one of `resources.local_model_roots`.
+    """
+    registry = services_of(request.scope)["models"]
+    model = await registry.add(body.type, body.entry())
+    context_of(request.scope).model = model.id
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/api/models/{model.id}"
+    return _response(registry.snapshot(model))
 
 
 @router.get("/{model_id:path}", summary="Show one model", dependencies=[needs("read")], responses=errors(ModelNotFound))
@@ -78,6 +167,45 @@ async def show_model(request: Request, model_id: str) -> ModelResponse:
     """Show one model. It may be named as in a request: by id, alias or hub name."""
     registry = services_of(request.scope)["models"]
     return _response(registry.snapshot(registry.catalogue.get(model_id)))
+
+
+@router.patch(
+    "/{model_id:path}",
+    summary="Change a model",
+    dependencies=[needs("admin")],
+    responses=errors(
+        InvalidRequest, ModelNotFound, PayloadTooLarge, UnsupportedMediaType, ResourceExhausted, RequestTimeout
+    ),
+)
+async def change_model(request: Request, model_id: str, body: Annotated[ChangeModelRequest, Body()]) -> ModelResponse:
+    """Make it the default model of its type, enable or disable it, or change its keep-alive, for good."""
+    registry = services_of(request.scope)["models"]
+    model = registry.catalogue.get(model_id)
+    context_of(request.scope).model = model.id
+    if not body.model_fields_set:
+        raise InvalidRequest.at("body", f"changes nothing; it may hold: {', '.join(type(body).model_fields)}")
+    return _response(registry.snapshot(registry.change(model, body.model_dump(exclude_unset=True))))
+
+
+@router.delete(
+    "/{model_id:path}",
+    summary="Remove a model",
+    dependencies=[needs("admin")],
+    responses=errors(ModelNotFound, ResourceExhausted),
+)
+async def remove_model(request: Request, model_id: str) -> RemovedModelResponse:
+    """Offer the model no longer, and answer when its memory is free again, or a request's time is over.
+
+    Requests that it is answering are answered. A model of config.yaml stays removed until it is added again.
+    """
+    services = services_of(request.scope)
+    registry = services["models"]
+    model = registry.catalogue.get(model_id)
+    context_of(request.scope).model = model.id
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(services["request_timeout_seconds"]):
+            await while_connected(request, registry.remove(model))
+    return RemovedModelResponse(id=model.id)
 
 
 @router.post(

@@ -1,4 +1,4 @@
-"""Which models are configured, and which of them a request means.
+"""The models on offer at one moment, and which of them a request means.
 
 Names are looked up in this order: id, alias, hub name, last part of the hub name; capitals do not matter. A name may
 be that of a model of another kind: the answer then says so, rather than that there is no such model.
@@ -6,19 +6,20 @@ be that of a model of another kind: the answer then says so, rather than that th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from homelab_ai.errors import InvalidRequest, ModelNotFound, ModelNotLoaded
 from homelab_ai.settings import ImageCaptionModel, ModelsSettings, TextEmbeddingModel
 
 Kind = Literal["text_embedding", "image_caption"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _DOES: dict[Kind, str] = {"text_embedding": "embeds text", "image_caption": "describes images"}
 
 
 @dataclass(frozen=True)
 class Model:
-    """One configured model."""
+    """One model on offer."""
 
     kind: Kind
     settings: TextEmbeddingModel | ImageCaptionModel
@@ -38,7 +39,7 @@ class Model:
 
 
 class Catalogue:
-    """The configured models, in the order of the configuration."""
+    """The models on offer, in the order of the configuration. It never changes; another one takes its place."""
 
     def __init__(self, settings: ModelsSettings) -> None:
         models = [*_of_kind("image_caption", settings.image_caption)]
@@ -75,7 +76,9 @@ class Catalogue:
             raise ModelNotFound(f"No enabled model {_DOES[kind]}", details=details)
         if model:
             raise ModelNotLoaded(
-                f"Model {model.id!r} is disabled; set `enabled: true` in the configuration", details=details
+                f"Model {model.id!r} is disabled; set `enabled: true` in the configuration, or with PATCH "
+                f"/api/models/{model.id}",
+                details=details,
             )
         if other := self._names.get(name.casefold()):
             raise InvalidRequest.at(

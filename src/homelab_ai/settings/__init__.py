@@ -1,6 +1,7 @@
 """Everything an operator can set: one frozen `tree`, and the `loading` of config.yaml and the environment into it."""
 
 from homelab_ai.settings.loading import ConfigurationError, load_settings
+from homelab_ai.settings.reserved import is_reserved, reserved_in_use
 from homelab_ai.settings.tree import (
     BatchingSettings,
     ImageCaptionModel,
@@ -9,20 +10,21 @@ from homelab_ai.settings.tree import (
     SecuritySettings,
     Settings,
     TextEmbeddingModel,
-    reserved_in_use,
 )
-from homelab_ai.settings.values import ALL_BUT_ADMIN
+from homelab_ai.settings.values import ALL_BUT_ADMIN, KeepAlive
 
 __all__ = [
     "ALL_BUT_ADMIN",
     "BatchingSettings",
     "ConfigurationError",
     "ImageCaptionModel",
+    "KeepAlive",
     "ModelsSettings",
     "ResourcesSettings",
     "SecuritySettings",
     "Settings",
     "TextEmbeddingModel",
+    "is_reserved",
     "load_settings",
     "reserved_in_use",
 ]

@@ -6,7 +6,6 @@ its name, its type (the kinds of value live in `values`), its default, and a des
 edits the file at home.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -42,7 +41,6 @@ from homelab_ai.settings.values import (
     Text,
     UrlPrefix,
     expecting,
-    model_within,
     refuse,
     repeated,
     spell,
@@ -227,7 +225,7 @@ class ResourcesSettings(_Section):
     request_timeout_seconds: Amount = Field(
         default=120, description="Seconds after which a request is given up and answered 504."
     )
-    local_model_roots: Annotated[Many[Folder], Mark.RESERVED] = Field(
+    local_model_roots: Many[Folder] = Field(
         default=(), description="Folders, beside models_dir, from which models may be added over HTTP."
     )
 
@@ -374,24 +372,3 @@ class Settings(_Section):
     crawl: Annotated[CrawlSettings, Mark.RESERVED] = Field(
         default=CrawlSettings(), description="How web pages are read, and which of them may be."
     )
-
-
-def reserved_in_use(settings: Settings) -> list[str]:
-    """Name the settings that differ from their default although their feature comes in a later version.
-
-    They are written as in messages, such as ``models.text_embedding[0].prompts``, in the order of the tree.
-    """
-    return list(_reserved_in_use(settings, "", inherited=False))
-
-
-def _reserved_in_use(part: BaseModel, prefix: str, *, inherited: bool) -> Iterator[str]:
-    for name, field in type(part).model_fields.items():
-        value = getattr(part, name)
-        reserved = inherited or Mark.RESERVED in field.metadata
-        if isinstance(value, BaseModel):
-            yield from _reserved_in_use(value, f"{prefix}{name}.", inherited=reserved)
-        elif model_within(field.annotation):
-            for index, entry in enumerate(value):
-                yield from _reserved_in_use(entry, f"{prefix}{name}[{index}].", inherited=reserved)
-        elif reserved and value != field.get_default(call_default_factory=True):
-            yield f"{prefix}{name}"

@@ -1,0 +1,67 @@
+"""What callers are told who cannot be given a model."""
+
+import math
+from collections.abc import Sequence
+
+from homelab_ai.errors import ModelLoadFailed, ModelNotFound, ResourceExhausted
+from homelab_ai.models.memory import BYTES_PER_GB, Footprint
+from homelab_ai.models.residency import Slot
+
+_RESTART_SECONDS = 5
+
+
+def closed() -> ResourceExhausted:
+    """The service is on its way out."""
+    return ResourceExhausted("The service is shutting down", retry_after_seconds=_RESTART_SECONDS)
+
+
+def removed(model_id: str) -> ModelNotFound:
+    """The model was removed after the request had come in."""
+    return ModelNotFound(f"Model {model_id!r} has just been removed", details={"model_id": model_id})
+
+
+def too_many_requests(model_id: str, requests: int, seconds: float) -> ResourceExhausted:
+    """As many requests as may are waiting; there may be room in `seconds`."""
+    return ResourceExhausted(
+        f"{requests} requests are at work or waiting already, which is as many as may",
+        details={"model_id": model_id, "requests": requests},
+        retry_after_seconds=max(1, math.ceil(seconds)),
+    )
+
+
+def no_engine(slot: Slot) -> ModelLoadFailed:
+    """Models of this kind can be configured, but not run."""
+    return ModelLoadFailed(
+        f"Model {slot.model.id!r} could not be loaded: this version has no engine for models of type {slot.model.kind}",
+        details={"model_id": slot.model.id},
+    )
+
+
+def load_failed(slot: Slot, retry_after_seconds: float) -> ModelLoadFailed:
+    """The last load failed, and the next is not tried before that time is over."""
+    return ModelLoadFailed(
+        f"Model {slot.model.id!r} could not be loaded: {slot.failure}",
+        details={"model_id": slot.model.id},
+        retry_after_seconds=math.ceil(retry_after_seconds),
+    )
+
+
+def cannot_fit(slot: Slot, need: Footprint, budget: Footprint, pinned: Sequence[Slot]) -> ResourceExhausted:
+    """The model needs more than the budget, less what pinned models hold of it."""
+    held = sum(other.held.memory_bytes for other in pinned)
+    if need.memory_bytes + held > budget.memory_bytes:
+        kind, needed, limit = "memory", need.memory_bytes, budget.memory_bytes
+    else:
+        kind, needed, limit = "gpu_memory", need.gpu_memory_bytes, budget.gpu_memory_bytes
+    names = [other.model.id for other in pinned]
+    stay = f", and what is pinned stays loaded ({', '.join(names)})" if pinned else ""
+    return ResourceExhausted(
+        f"Model {slot.model.id!r} needs {needed / BYTES_PER_GB:.2f} GB, but resources.max_{kind}_gb allows "
+        f"{limit / BYTES_PER_GB:.2f} GB{stay}",
+        details={
+            "model_id": slot.model.id,
+            f"needed_{kind}_bytes": needed,
+            f"max_{kind}_bytes": limit,
+            "pinned_models": names,
+        },
+    )
