@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from homelab_ai.api import documents, embed, health, models
+from homelab_ai.api import documents, embed, health, models, pulls, shutdown
 from homelab_ai.api.access import AccessMiddleware, Gate
 from homelab_ai.api.context import ContextMiddleware
 from homelab_ai.api.envelope import translate_http_exception, translate_validation_error
@@ -24,8 +24,7 @@ from homelab_ai.api.reading import BodyLimits
 from homelab_ai.api.services import Services
 from homelab_ai.embedding.service import ENGINE, EmbeddingService
 from homelab_ai.models.clock import Clock
-from homelab_ai.models.host import Host
-from homelab_ai.models.launcher import StartHost
+from homelab_ai.models.host import Host, StartHost
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import Settings, reserved_in_use
 from homelab_ai.state import State, StateError
@@ -59,13 +58,15 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
                 settings, {"text_embedding": ENGINE}, start_host, clock=clock or asyncio.get_running_loop(), state=state
             )
             try:
-                yield Services(
-                    gate=Gate(settings, KeyRing(settings.security, state.api_keys())),
-                    state=state,
-                    models=registry,
-                    embedding=EmbeddingService(registry, settings),
-                    request_timeout_seconds=settings.resources.request_timeout_seconds,
-                )
+                with shutdown.noticed() as stopping:
+                    yield Services(
+                        gate=Gate(settings, KeyRing(settings.security, state.api_keys())),
+                        state=state,
+                        models=registry,
+                        embedding=EmbeddingService(registry, settings),
+                        request_timeout_seconds=settings.resources.request_timeout_seconds,
+                        stopping=stopping,
+                    )
             finally:
                 await registry.close()
         finally:
@@ -94,7 +95,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
             RequestValidationError: translate_validation_error,
         },
     )
-    for room in (embed, models, health):
+    for room in (embed, pulls, models, health):
         app.include_router(room.router)
     app.openapi = partial(documents.openapi, app)  # type: ignore[method-assign]
     return app

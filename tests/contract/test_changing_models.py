@@ -7,6 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from contract.answers import bearer, key_entry, refused, serving
+from homelab_ai.models.host import HostLoadFailed
 from homelab_ai.settings import Settings
 from support.hosts import FakeHosts
 
@@ -54,7 +55,7 @@ def test_changes_outlive_a_restart(settings: Settings) -> None:
     with serving(settings) as client:
         client.post("/api/models", json={**NEW, "default": True})
         client.patch("/api/models/mpnet", json={"enabled": True, "keep_alive_minutes": 2})
-        assert client.delete("/api/models/minilm").json() == {"id": "minilm"}
+        assert client.delete("/api/models/minilm").json() == {"id": "minilm", "purged_bytes": 0}
     with serving(settings) as client:
         assert ids(client) == ["blip-base", "llava", "mpnet", "new"]
         assert default(client) == "new"
@@ -201,3 +202,70 @@ def test_a_folder_within_a_root_is_served_without_its_place_being_told(settings:
         assert str(tmp_path) not in response.text
         client.post("/api/embed", json={"texts": ["a"], "model": "new"})
     assert hosts.started[0].plan.options["hf_model"] == str(folder)
+
+
+# --- downloads
+
+
+def followed(client: TestClient, name: str = "new") -> str:
+    response = client.get(f"/api/models/{name}/pull")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+    return response.text
+
+
+def test_a_pull_is_accepted_and_can_be_followed_to_its_end(settings: Settings) -> None:
+    hosts = FakeHosts()
+    with serving(settings, hosts) as client:
+        client.post("/api/models", json=NEW)
+        refused(client.get("/api/models/new/pull"), 409, "CONFLICT")
+        answer = client.post("/api/models/org/new/pull")
+        assert (answer.status_code, answer.json()["id"], answer.json()["state"]) == (202, "new", "downloading")
+        assert followed(client).endswith(
+            'event: done\ndata: {"state":"done","bytes":0,"total_bytes":null,"failure":null}\n\n'
+        )
+        assert client.get("/api/models/new").json()["download"]["state"] == "done"
+        hosts.on_download = lambda plan: HostLoadFailed("the hub\nis away")
+        client.post("/api/models/new/pull")
+        assert '"failure":"the hub\\nis away"' in followed(client)
+        assert client.get("/api/models/new").json()["state"] == "available"
+
+
+def test_a_model_can_be_added_and_pulled_at_once(settings: Settings) -> None:
+    hosts = FakeHosts()
+    with serving(settings, hosts) as client:
+        assert client.post("/api/models", json={**NEW, "revision": "v2", "pull": True}).json()["state"] == "downloading"
+        assert "event: done" in followed(client)
+        assert client.get("/api/models/new").json()["loads"] == 0
+    assert [plan.options["revision"] for plan in hosts.downloads] == ["v2"]
+
+
+def test_what_cannot_be_pulled_is_said(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "models" / "mine" / "config.json").write_text("{}")
+    with serving(settings) as client:
+        for method in ("GET", "POST"):
+            refused(client.request(method, "/api/models/nope/pull"), 404, "MODEL_NOT_FOUND")
+        folder = {**NEW, "hf_model": str(tmp_path / "models" / "mine")}
+        error = refused(client.post("/api/models", json={**folder, "pull": True}), 400, "INVALID_REQUEST")
+        assert error["details"]["errors"][0]["field"] == "pull"
+        refused(client.get("/api/models/new"), 404, "MODEL_NOT_FOUND")
+        client.post("/api/models", json=folder)
+        error = refused(client.post("/api/models/new/pull"), 409, "CONFLICT")
+        assert "a folder of this machine" in error["message"]
+
+
+def test_files_are_purged_only_when_no_other_model_has_them(settings: Settings, tmp_path: Path) -> None:
+    blobs = tmp_path / "models" / "models--org--new" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "some").write_bytes(b"123")
+    with serving(settings) as client:
+        client.post("/api/models", json=NEW)
+        client.post("/api/models", json={**NEW, "id": "twin"})
+        error = refused(client.delete("/api/models/twin?purge=true"), 409, "CONFLICT")
+        assert error["details"] == {"model_id": "new"}
+        error = refused(client.delete("/api/models/twin?purge=perhaps"), 400, "INVALID_REQUEST")
+        assert error["details"]["errors"][0]["field"] == "purge"
+        assert client.delete("/api/models/twin").json() == {"id": "twin", "purged_bytes": 0}
+        assert client.delete("/api/models/new?purge=true").json() == {"id": "new", "purged_bytes": 3}
+    assert not blobs.exists()

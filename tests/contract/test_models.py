@@ -40,6 +40,7 @@ MINILM: dict[str, Any] = {
     "load_seconds": None,
     "failure": None,
     "retry_in_seconds": None,
+    "download": None,
 }
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -111,6 +112,7 @@ def test_a_loaded_model_tells_what_it_runs_on(client: TestClient) -> None:
     assert answer == {
         **{name: value for name, value in MINILM.items() if not name.endswith("_seconds") or value},
         "retry_in_seconds": None,
+        "download": None,
         "requests": 1,
         "memory_bytes": 10_000_000,
         "state": "ready",

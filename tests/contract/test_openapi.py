@@ -15,6 +15,7 @@ from homelab_ai.api.health import Alive, Ready
 from homelab_ai.api.models import (
     AddModelRequest,
     ChangeModelRequest,
+    DownloadResponse,
     ModelResponse,
     ModelsResponse,
     RemovedModelResponse,
@@ -37,7 +38,16 @@ CODES: dict[tuple[str, str], dict[str, int]] = {
     ("post", "/api/models"): {**COMMON, **BODY, "CONFLICT": 409, "RESOURCE_EXHAUSTED": 503},
     ("get", "/api/models/{model_id}"): {**COMMON, "MODEL_NOT_FOUND": 404},
     ("patch", "/api/models/{model_id}"): {**COMMON, **BODY, "MODEL_NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 503},
-    ("delete", "/api/models/{model_id}"): {**COMMON, "MODEL_NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 503},
+    ("delete", "/api/models/{model_id}"): {
+        **COMMON,
+        "INVALID_REQUEST": 400,
+        "MODEL_NOT_FOUND": 404,
+        "CONFLICT": 409,
+        "RESOURCE_EXHAUSTED": 503,
+        "TIMEOUT": 504,
+    },
+    ("post", "/api/models/{model_id}/pull"): {**COMMON, "MODEL_NOT_FOUND": 404, "CONFLICT": 409},
+    ("get", "/api/models/{model_id}/pull"): {**COMMON, "MODEL_NOT_FOUND": 404, "CONFLICT": 409},
     ("post", "/api/models/{model_id}/load"): {
         **COMMON,
         "MODEL_NOT_FOUND": 404,
@@ -50,11 +60,13 @@ CODES: dict[tuple[str, str], dict[str, int]] = {
     ("get", "/health"): {},
     ("get", "/ready"): {"INTERNAL_ERROR": 500, "RESOURCE_EXHAUSTED": 503},
 }
-CREATES = {("post", "/api/models")}
+SUCCESS = {("post", "/api/models"): "201", ("post", "/api/models/{model_id}/pull"): "202"}
+EVENTS = {("get", "/api/models/{model_id}/pull")}
 MODELS: tuple[type[BaseModel], ...] = (
     AddModelRequest,
     Alive,
     ChangeModelRequest,
+    DownloadResponse,
     EmbedRequest,
     EmbedResponse,
     ErrorEnvelope,
@@ -123,19 +135,24 @@ def test_an_operation_says_what_it_does(document: dict[str, Any], method: str, p
     operation = document["paths"][path][method]
     for field in ("summary", "description", "tags", "operationId"):
         assert operation[field]
-    success = "201" if (method, path) in CREATES else "200"
-    assert operation["responses"][success]["content"]["application/json"]["schema"]["$ref"]
+    content = operation["responses"][SUCCESS.get((method, path), "200")]["content"]
+    if (method, path) in EVENTS:
+        assert content.keys() == {"text/event-stream"}
+    else:
+        assert content["application/json"]["schema"]["$ref"]
 
 
 @every_operation
 def test_an_operation_lists_every_error_that_it_can_answer(document: dict[str, Any], method: str, path: str) -> None:
     responses = document["paths"][path][method]["responses"]
     codes = CODES[method, path]
-    success = "201" if (method, path) in CREATES else "200"
+    success = SUCCESS.get((method, path), "200")
     assert sorted(responses) == sorted({success, *map(str, codes.values())})
     for status, response in responses.items():
         due = {code for code, of in codes.items() if str(of) == status}
         assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`:", response["description"])) == due
+        if (method, path) in EVENTS and status == success:
+            continue
         content = response["content"]["application/json"]
         assert content.get("examples", {}).keys() == due
         for code, example in content.get("examples", {}).items():

@@ -462,6 +462,29 @@ async def test_a_load_that_hangs_is_ended_and_one_that_takes_long_is_not(tmp_pat
     assert not children()
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["loaded", "failed"])
+async def test_the_last_that_was_reported_of_a_load_is_told_before_its_end(fails: bool) -> None:  # noqa: FBT001
+    told: list[Mapping[str, Any]] = []
+    with pytest.raises(HostLoadFailed) if fails else contextlib.nullcontext():
+        host = await Host.start(plan("reports", fails=fails), told.append)
+        await host.stop()
+
+    assert told[-1] == {"step": 3}
+
+
+async def test_what_is_reported_of_a_load_is_told_while_it_lasts_and_once_each(tmp_path: Path) -> None:
+    told: list[Mapping[str, Any]] = []
+    start = asyncio.create_task(Host.start(plan("reports and waits", until=str(tmp_path / "go")), told.append))
+    for step in range(2):
+        await holds(lambda step=step: told[-1:] == [{"step": step}])
+        assert not start.done()
+        (tmp_path / f"go{step}").touch()
+    host = await start
+    await host.stop()
+
+    assert told == [{"step": 0}, {"step": 1}]
+
+
 async def test_a_caller_that_has_gone_leaves_nothing_behind(host: Host, tmp_path: Path) -> None:
     running = busy(host, tmp_path)
     waiting = asyncio.create_task(host.run({}, b"a large body"))

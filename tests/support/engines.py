@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from homelab_ai.models.engine import Engine, LoadError
+from homelab_ai.models.engine import Engine, LoadError, Report
 
 
-def load(options: dict[str, Any]) -> Engine:
+def load(options: dict[str, Any], report: Report) -> Engine:
     """What to do is told by `options["hf_model"]`."""
     if marker := options.get("marker"):
         Path(marker).touch()
@@ -29,6 +29,16 @@ def load(options: dict[str, Any]) -> Engine:
             os.kill(os.getpid(), signal.SIGSEGV)
         case "slow":
             time.sleep(30)
+        case "reports":
+            for step in range(4):
+                report({"step": step})
+            if options.get("fails"):
+                raise LoadError("it got this far")
+        case "reports and waits":
+            for step in range(2):
+                report({"step": step})
+                while not Path(f"{options['until']}{step}").exists():
+                    time.sleep(0.005)
         case "talks":
             _print(1_000_000)
     return Obedient()
@@ -94,7 +104,7 @@ def _print(characters: int) -> None:
 def _try_model(engine: str, options: dict[str, Any], body: bytes) -> dict[str, Any]:
     """Load a model with another engine and give it one run: for many models in one process."""
     try:
-        model: Engine = importlib.import_module(engine).load(options)
+        model: Engine = importlib.import_module(engine).load(options, lambda progress: None)
         header, answer = model.run({}, body)
     except LoadError as refusal:
         return {"refused": str(refusal)}

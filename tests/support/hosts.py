@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from homelab_ai.models.host import Answer, Host, HostDied, HostPlan
+from homelab_ai.models.downloads import ENGINE
+from homelab_ai.models.host import Answer, Host, HostDied, HostPlan, OnProgress
 from homelab_ai.models.memory import Footprint
 
 DIMENSIONS = 8
@@ -128,8 +129,15 @@ class FakeHosts:
         self.starting: asyncio.Event | None = None
         """While set to an event, starts wait for it."""
         self.prepare: Callable[[FakeHost], None] = lambda host: None
+        self.downloads: list[HostPlan] = []
+        self.on_download: FailingStart = lambda plan: None
+        """Returns the error with which the next download is to fail."""
+        self.progress: asyncio.Queue[tuple[int, int]] | None = None
+        """While set, downloads go on as it says, in bytes of bytes, to their end."""
 
-    async def __call__(self, plan: HostPlan) -> FakeHost:
+    async def __call__(self, plan: HostPlan, on_progress: OnProgress | None = None, /) -> FakeHost:
+        if plan.engine == ENGINE:
+            return await self._download(plan, on_progress)
         self.asked.append(plan)
         await asyncio.sleep(0)
         if self.starting:
@@ -140,3 +148,15 @@ class FakeHosts:
         self.prepare(host)
         self.started.append(host)
         return host
+
+    async def _download(self, plan: HostPlan, on_progress: OnProgress | None) -> FakeHost:
+        self.downloads.append(plan)
+        await asyncio.sleep(0)
+        done, total = 0, -1
+        while self.progress and done != total:
+            done, total = await self.progress.get()
+            assert on_progress
+            on_progress({"bytes": done, "total_bytes": total})
+        if error := self.on_download(plan):
+            raise error
+        return FakeHost(plan)

@@ -1,20 +1,17 @@
-"""Where a model's files are found, and which of them are refused. Nothing here may reach the network."""
+"""Where a model's files are found, and which of them are refused."""
 
-from collections.abc import Callable, Iterable
+import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
-import httpx
 import pytest
-from huggingface_hub import constants
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils._validators import validate_repo_id
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from homelab_ai.models import files, folders
+from homelab_ai.models import files
 from homelab_ai.models.engine import LoadError
 
 HUB_NAME = "org/name"
@@ -24,8 +21,7 @@ GOOD = ("config.json", "model.safetensors")
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -46,8 +42,9 @@ def fill(folder: Path, names: Iterable[str] = GOOD) -> Path:
 def cached(models: Path, names: Iterable[str] = GOOD, *, revision: str = "main", hub_name: str = HUB_NAME) -> Path:
     """Lay a model into the hub's cache, as a download leaves it there."""
     repository = models / f"models--{hub_name.replace('/', '--')}"
-    (repository / "refs").mkdir(parents=True, exist_ok=True)
-    (repository / "refs" / revision).write_text(COMMIT)
+    ref = repository / "refs" / revision
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    ref.write_text(COMMIT)
     return fill(repository / "snapshots" / COMMIT, names)
 
 
@@ -97,7 +94,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = fill(tmp_path / "site" / "a_packaged_model" / "model")
     (tmp_path / "site" / "a_packaged_model" / "__init__.py").write_text("raise RuntimeError('must not be imported')")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.setattr(folders, "PACKAGED_MODELS", {HUB_NAME: ("a_packaged_model", "model")})
+    monkeypatch.setattr(files, "PACKAGED_MODELS", {HUB_NAME: ("a_packaged_model", "model")})
     return folder
 
 
@@ -119,7 +116,7 @@ def test_a_pinned_revision_is_not_taken_from_a_package(models: Path, package: Pa
 
 
 def test_a_package_that_is_not_installed_is_passed_over(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "PACKAGED_MODELS", {HUB_NAME: ("no_such_package_anywhere", "model")})
+    monkeypatch.setattr(files, "PACKAGED_MODELS", {HUB_NAME: ("no_such_package_anywhere", "model")})
     folder = cached(models)
     assert find(HUB_NAME, models) == folder
 
@@ -129,10 +126,118 @@ def test_the_packaged_model_that_we_name_is_there_when_it_is_installed(models: P
     assert (find(PACKAGED, models) / "model.safetensors").stat().st_size > 80_000_000
 
 
-@pytest.mark.parametrize("revision", [None, "v1", COMMIT])
+@pytest.mark.parametrize("revision", [None, "v1", "refs/pr/1", "feature/ü x", COMMIT])
 def test_an_earlier_download(models: Path, revision: str | None) -> None:
-    folder = cached(models, revision=revision if revision == "v1" else "main")
+    folder = cached(models, revision="main" if revision in (None, COMMIT) else revision)
     assert find(HUB_NAME, models, revision) == folder
+    assert files.locate(HUB_NAME, revision=revision, models_dir=models) == folder
+
+
+@pytest.mark.parametrize("revision", [None, COMMIT])
+def test_a_download_that_is_not_complete_is_not_there(models: Path, revision: str | None) -> None:
+    cached(models)
+    marker = files.marker(files.repository(HUB_NAME, models), COMMIT)
+    marker.parent.mkdir()
+    marker.touch()
+    assert files.locate(HUB_NAME, revision=revision, models_dir=models) is None
+    with pytest.raises(LoadError, match="not on this machine"):
+        find(HUB_NAME, models, revision)
+
+
+@pytest.mark.parametrize("names", [["config.json"], ["config.json", "model.ckpt"], []])
+def test_a_download_without_weights_that_are_accepted_is_not_there(models: Path, names: list[str]) -> None:
+    folder = cached(models, names)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").symlink_to("../../blobs/nothing")
+    assert files.locate(HUB_NAME, revision=None, models_dir=models) is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "whole"),
+    [
+        ({"config.json": {}, "model.safetensors": {}, "README.md": {}, "onnx/config.json": {}}, True),
+        ({"config.json": {}, "model.safetensors": {}, "tokenizer.json": {}}, False),
+        ({"README.md": {}}, False),
+        (["config.json", "model.safetensors"], True),
+        (None, True),
+        (5, True),
+    ],
+)
+def test_what_the_library_has_left_half_is_not_there(models: Path, listed: object, whole: bool) -> None:  # noqa: FBT001
+    folder = cached(models)
+    trees = models / "models--org--name" / "trees"
+    trees.mkdir()
+    (trees / f"{COMMIT}.json").write_text(json.dumps({"format_version": 1, "files": listed} if listed else []))
+    assert files.locate(HUB_NAME, revision=None, models_dir=models) == (folder if whole else None)
+
+
+@pytest.mark.parametrize("text", ["", "main", "../../../../elsewhere", "C" * 40, "d" * 40, "\0", "\udcff"])
+def test_a_branch_that_names_no_commit_is_not_there(models: Path, text: str) -> None:
+    cached(models, revision="v1")
+    fill(models / "elsewhere")
+    (models / "models--org--name" / "refs" / "main").write_bytes(text.encode(errors="surrogateescape"))
+    assert files.locate(HUB_NAME, revision=None, models_dir=models) is None
+
+
+TRICKS = [
+    "..",
+    ".",
+    "",
+    "/",
+    "../trick",
+    "a/../../trick",
+    "./trick",
+    "trick/",
+    "v1/trick",
+    "a\\b",
+    "x\0",
+    "\ud800",
+    "x" * 201,
+    "\n",
+]
+
+
+@pytest.mark.parametrize("trick", [*TRICKS, "{models}/trick", "../../../trick"])
+def test_no_revision_leads_out_of_the_cache(models: Path, trick: str) -> None:
+    cached(models, revision="v1")
+    for parent in (models, models.parent, models / "models--org--name"):
+        (parent / "trick").write_text(COMMIT)
+    assert files.locate(HUB_NAME, revision=trick.format(models=models), models_dir=models) is None
+
+
+@given(st.text())
+@example("a/./b")
+def test_every_revision_stays_where_branches_are(revision: str) -> None:
+    cache = Path("/cache")
+    ref = files.ref(cache, revision)
+    assert ref is None or Path(os.path.normpath(ref)).is_relative_to(cache / "refs")
+    assert ref is None or ref != cache / "refs"
+
+
+@pytest.mark.parametrize("name", [f"{trick}/name" for trick in TRICKS] + [f"org/{trick}" for trick in TRICKS])
+def test_no_name_leads_out_of_the_models_folder(models: Path, name: str) -> None:
+    assert not files.is_hub_name(name)
+    assert files.locate(name, revision=None, models_dir=models) is None
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "x" * 5000, "/" + "x" * 5000, "/root/\0"])
+def test_what_cannot_even_be_looked_at_is_not_there(models: Path, name: str) -> None:
+    assert files.locate(name, revision=None, models_dir=models) is None
+    assert files.weights_bytes(name, models) is None
+
+
+@given(st.one_of(st.text(), st.from_regex(r"([\w.-]{1,9}/)?[\w.-]{1,9}(\.git)?", fullmatch=True)))
+@example("x" * 96)
+@example("x" * 97)
+@example("organisation/name.git")
+@example("org/name\n")
+def test_a_name_is_one_on_the_hub_when_the_hub_says_so(name: str) -> None:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        assert not files.is_hub_name(name)
+    else:
+        assert files.is_hub_name(name)
 
 
 # --- what is refused
@@ -194,69 +299,44 @@ def test_a_name_that_is_none_is_refused(models: Path, name: str) -> None:
         find(name, models)
 
 
-# --- when it would have to be downloaded
-
-
-def test_offline_the_remedies_are_told(models: Path) -> None:
+def test_what_is_nowhere_is_not_downloaded_and_the_remedies_are_told(models: Path) -> None:
     with pytest.raises(LoadError) as raised:
         find(HUB_NAME, models)
     assert str(raised.value) == (
-        "org/name is not on this machine and downloads are off (HF_HUB_OFFLINE): unset that, or put its files into "
-        "the folder org/name inside the models folder (models_dir)"
+        "org/name is not on this machine: download it, or put its files into the folder org/name inside the models "
+        "folder (models_dir)"
     )
+    assert [*models.iterdir()] == []
 
 
-def http(kind: type[HfHubHTTPError], status: int) -> Exception:
-    request = httpx.Request("GET", "https://hub.invalid/secret")
-    return kind("at /home/me/.cache", response=httpx.Response(status, request=request))  # type: ignore[arg-type]
-
-
-FAILURES: dict[str, tuple[Callable[[], Exception], str]] = {
-    "gated": (lambda: http(GatedRepoError, 403), "accept its licence on the hub and set HF_TOKEN"),
-    "unknown": (lambda: http(RepositoryNotFoundError, 404), "the hub has no model org/name"),
-    "revision": (lambda: http(RevisionNotFoundError, 404), "org/name has no revision v9 on the hub"),
-    "refused": (lambda: http(HfHubHTTPError, 502), "HTTP 502"),
-    "unreachable": (lambda: LocalEntryNotFoundError("at /home/me"), "the hub cannot be reached: check the network"),
-    "disk full": (lambda: OSError(28, "No space left on device", "/home/me/x"), "No space left on device"),
-    "any other": (lambda: OSError("cannot write /home/me/.cache/x"), "could not be stored in the models folder"),
-}
-
-
-@pytest.mark.parametrize(("failure", "told"), FAILURES.values(), ids=FAILURES)
-def test_what_stops_a_download_is_told_without_paths(
-    models: Path, monkeypatch: pytest.MonkeyPatch, failure: Callable[[], Exception], told: str
-) -> None:
-    def download(name: str, *, local_files_only: bool = False, **_: object) -> str:
-        raise LocalEntryNotFoundError("not here") if local_files_only else failure()
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(files, "snapshot_download", download)
-    with pytest.raises(LoadError) as raised:
-        find(HUB_NAME, models, "v9")
-    assert told in str(raised.value)
-    assert "/home/me" not in str(raised.value)
+# --- what is worth a download
 
 
 @pytest.mark.parametrize(
-    "on_the_hub", [["config.json", "model.safetensors", "pytorch_model.bin"], ["pytorch_model.bin"]]
+    ("there", "wanted"),
+    [
+        (["config.json", "model.safetensors", "pytorch_model.bin"], ["config.json", "model.safetensors"]),
+        (["pytorch_model.bin", "vocab.txt", "x.py", "rust_model.ot"], ["pytorch_model.bin", "vocab.txt"]),
+        (["pytorch_model-00001-of-2.bin", "training_args.bin"], ["pytorch_model-00001-of-2.bin"]),
+        (["0_Transformer/pytorch_model.bin", "sentencepiece.bpe.model"], None),
+        (
+            ["a/b/model.safetensors", "1_Pooling/config.json", "README.md"],
+            ["a/b/model.safetensors", "1_Pooling/config.json"],
+        ),
+        (["onnx/model.json", "openvino/a.txt", "model.safetensors"], ["model.safetensors"]),
+    ],
 )
-def test_old_weights_are_downloaded_only_where_there_are_no_safe_ones(
-    models: Path, monkeypatch: pytest.MonkeyPatch, on_the_hub: list[str]
-) -> None:
-    asked: list[list[str]] = []
+def test_one_format_of_the_weights_is_downloaded(there: list[str], wanted: list[str] | None) -> None:
+    assert files.worth_downloading(there) == (there if wanted is None else wanted)
 
-    def download(
-        name: str, *, allow_patterns: list[str], cache_dir: str, local_files_only: bool = False, **_: object
-    ) -> str:
-        if local_files_only:
-            raise LocalEntryNotFoundError("not here")
-        asked.append(allow_patterns)
-        wanted = [file for file in on_the_hub if any(Path(file).match(pattern) for pattern in allow_patterns)]
-        return str(fill(models / "download", wanted))
 
-    (models / "download").mkdir()
-    monkeypatch.setattr(files, "snapshot_download", download)
-    folder = find(HUB_NAME, models)
-    safe = "model.safetensors" in on_the_hub
-    assert len(asked) == (1 if safe else 2)
-    assert (folder / "pytorch_model.bin").exists() is not safe
+@pytest.mark.parametrize(("names", "told"), REFUSED.values(), ids=REFUSED)
+def test_a_repository_with_weights_that_can_carry_code_is_refused(names: list[str], told: str) -> None:
+    with pytest.raises(LoadError, match="convert them to safetensors") as raised:
+        files.worth_downloading(["config.json", *names])
+    assert told in str(raised.value)
+
+
+def test_a_repository_without_weights_is_refused() -> None:
+    with pytest.raises(LoadError, match=r"its repository holds no weights \(\*\.safetensors\)"):
+        files.worth_downloading(["config.json", "onnx/model.safetensors"])

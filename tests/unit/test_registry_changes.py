@@ -26,7 +26,7 @@ async def told(asking: "asyncio.Task[Any]") -> ServiceError:
     return raised.value
 
 
-def removing(house: House, name: str) -> "asyncio.Task[None]":
+def removing(house: House, name: str) -> "asyncio.Task[int]":
     return asyncio.create_task(house.models.remove(house.models.catalogue.get(name)))
 
 
@@ -107,7 +107,7 @@ async def test_a_model_is_removed_while_it_waits_for_room(house: House) -> None:
     for event in house.busy.values():
         event.set()
     await asyncio.gather(*working)
-    assert not house.models._queue
+    assert not house.models._scheduler._queue
 
 
 async def test_a_model_is_removed_before_its_size_is_known(house: House) -> None:
@@ -175,7 +175,7 @@ async def test_removing_gives_up_waiting_but_is_done(house: House) -> None:
     await working
     await quiet()
     assert (house.host("a").stopped, house.models.used) == (True, Footprint())
-    assert house.models._leaving == []
+    assert house.models._scheduler.slots == list(house.models._slots.values())
 
 
 async def test_the_end_of_the_service_does_not_forget_what_is_leaving(house: House) -> None:

@@ -72,7 +72,7 @@ class Registry(RuleBasedStateMachine):
                 self.evicted_under_a_lease |= slot.resident.leases > 0
 
     def _slots(self) -> list[Slot]:
-        return [*self.models._slots.values(), *self.models._leaving]
+        return self.models._scheduler.slots
 
     def _on_start(self, plan: HostPlan) -> Exception | None:
         return self.failures.pop() if self.failures else None
@@ -86,7 +86,7 @@ class Registry(RuleBasedStateMachine):
         async def until_quiet() -> None:
             for _ in range(30):
                 await asyncio.sleep(0)
-            while any(slot.estimating for slot in self._slots()):  # in a thread
+            while any(slot.preparing for slot in self._slots()):  # in a thread
                 await asyncio.sleep(0.0005)
             for _ in range(30):
                 await asyncio.sleep(0)
@@ -246,7 +246,7 @@ class Registry(RuleBasedStateMachine):
             assert task.done(), "a caller was left without an answer"
             if not task.cancelled() and (error := task.exception()):
                 assert isinstance(error, ServiceError | ZeroDivisionError)
-        assert not self.models._queue
+        assert not self.models._scheduler._queue
         assert not any(slot.resident.leases for slot in self._slots() if slot.resident)
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,13 +25,31 @@ from homelab_ai.errors import (
     ResourceExhausted,
     UnsupportedMediaType,
 )
+from homelab_ai.models import files
 from homelab_ai.models.catalogue import Kind
+from homelab_ai.models.downloads import Progress
 from homelab_ai.models.inventory import ENTRY_TYPES, Entry
 from homelab_ai.models.residency import PINNED, ModelState, Snapshot
 from homelab_ai.settings import KeepAlive, TextEmbeddingModel, is_reserved
 from homelab_ai.settings.values import Place, Switch, expecting, repeated, spell
 
 router = APIRouter(route_class=JsonRoute, prefix="/api/models", tags=["Models"])
+
+
+class DownloadResponse(BaseModel):
+    """How far a download is."""
+
+    state: Literal["running", "done", "failed"]
+    bytes: int = Field(description="What is here, of earlier tries too.")
+    total_bytes: int | None = Field(description="All there is; null until the hub has been asked.")
+    failure: str | None = Field(description="Why it failed, when that is its state.")
+
+    @classmethod
+    def of(cls, progress: Progress) -> Self:
+        """Say how far that is."""
+        return cls(
+            state=progress.state, bytes=progress.bytes, total_bytes=progress.total_bytes, failure=progress.failure
+        )
 
 
 class ModelResponse(BaseModel):
@@ -48,7 +66,8 @@ class ModelResponse(BaseModel):
     enabled: bool = Field(description="Whether requests may use it.")
     default: bool = Field(description="Whether it answers requests of its type that name no model.")
     state: ModelState = Field(
-        description="`available`: not loaded; if enabled, it will be when it is asked for. `draining`: answers the "
+        description="`available`: not loaded; if enabled, it will be when it is asked for. `downloading`: its files "
+        "are on their way from the hub. `draining`: answers the "
         "requests that use it, takes no others, and is unloaded then. `failed`: could not be loaded the last time."
     )
     pinned: bool = Field(description="Whether it stays loaded, once it is, whatever else needs room.")
@@ -72,6 +91,9 @@ class ModelResponse(BaseModel):
     retry_in_seconds: float | None = Field(
         description="When a request will have it tried again, in state `failed`. `POST .../load` tries at once."
     )
+    download: DownloadResponse | None = Field(
+        description="Its download, or the last one since the service started; null if there was none."
+    )
 
 
 class ModelsResponse(BaseModel):
@@ -94,16 +116,19 @@ class AddModelRequest(RequestBody, TextEmbeddingModel):
     )
 
     type: Kind = Field(description="What it does: turn text into vectors, or describe images.")
+    pull: Switch = Field(default=False, description="Whether to download it now, rather than with its first request.")
 
     def entry(self) -> Entry:
         """The same as the entry of a configuration. Raises `InvalidRequest`."""
         entry_type = ENTRY_TYPES[self.type]
-        given = self.model_dump(include=self.model_fields_set - {"type"})
+        given = self.model_dump(include=self.model_fields_set - {"type", "pull"})
         for name in given:
             if name not in entry_type.model_fields:
                 raise InvalidRequest.at(name, f"is not a setting of models of the type {self.type}; leave it out")
             if is_reserved(entry_type, name):
                 raise InvalidRequest.at(name, "has no effect in this version; leave it out")
+        if self.pull and files.must_be_a_folder(self.hf_model):
+            raise InvalidRequest.at("pull", "there is nothing to download of a folder of this machine; leave it out")
         names: list[tuple[Place, str]] = [(("id",), self.id.lower())]
         names += [(("aliases", n), alias.lower()) for n, alias in enumerate(self.aliases)]
         for place, first in repeated(names):
@@ -132,13 +157,14 @@ class RemovedModelResponse(BaseModel):
     """A model that is no longer on offer."""
 
     id: str = Field(description="The id that it had.", examples=["multilingual"])
+    purged_bytes: int = Field(description="How many bytes of its files were removed.")
 
 
 @router.get("", summary="List models", dependencies=[needs("read")], responses=errors())
 async def list_models(request: Request) -> ModelsResponse:
     """List every model on offer, enabled or not."""
     registry = services_of(request.scope)["models"]
-    return ModelsResponse(models=[_response(registry.snapshot(model)) for model in registry.catalogue])
+    return ModelsResponse(models=[model_response(registry.snapshot(model)) for model in registry.catalogue])
 
 
 @router.post(
@@ -157,16 +183,18 @@ async def add_model(request: Request, response: Response, body: Annotated[AddMod
     """
     registry = services_of(request.scope)["models"]
     model = await registry.add(body.type, body.entry())
+    if body.pull:
+        registry.pull(model)
     context_of(request.scope).model = model.id
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/api/models/{model.id}"
-    return _response(registry.snapshot(model))
+    return model_response(registry.snapshot(model))
 
 
 @router.get("/{model_id:path}", summary="Show one model", dependencies=[needs("read")], responses=errors(ModelNotFound))
 async def show_model(request: Request, model_id: str) -> ModelResponse:
     """Show one model. It may be named as in a request: by id, alias or hub name."""
     registry = services_of(request.scope)["models"]
-    return _response(registry.snapshot(registry.catalogue.get(model_id)))
+    return model_response(registry.snapshot(registry.catalogue.get(model_id)))
 
 
 @router.patch(
@@ -184,28 +212,40 @@ async def change_model(request: Request, model_id: str, body: Annotated[ChangeMo
     context_of(request.scope).model = model.id
     if not body.model_fields_set:
         raise InvalidRequest.at("body", f"changes nothing; it may hold: {', '.join(type(body).model_fields)}")
-    return _response(registry.snapshot(registry.change(model, body.model_dump(exclude_unset=True))))
+    return model_response(registry.snapshot(registry.change(model, body.model_dump(exclude_unset=True))))
 
 
 @router.delete(
     "/{model_id:path}",
     summary="Remove a model",
     dependencies=[needs("admin")],
-    responses=errors(ModelNotFound, ResourceExhausted),
+    responses=errors(InvalidRequest, ModelNotFound, Conflict, ResourceExhausted, RequestTimeout),
 )
-async def remove_model(request: Request, model_id: str) -> RemovedModelResponse:
-    """Offer the model no longer, and answer when its memory is free again, or a request's time is over.
+async def remove_model(
+    request: Request,
+    model_id: str,
+    *,
+    purge: Annotated[bool, Query(description="Whether to remove what was downloaded of it as well.")] = False,
+) -> RemovedModelResponse:
+    """Offer the model no longer, and answer when its memory is free again.
 
-    Requests that it is answering are answered. A model of config.yaml stays removed until it is added again.
+    Requests that it is answering are answered first; where that takes longer than a request may, the answer is 504, and
+    the rest is done all the same. A model of config.yaml stays removed until it is added again. `purge` does not remove
+    folders that were placed by hand.
     """
     services = services_of(request.scope)
     registry = services["models"]
     model = registry.catalogue.get(model_id)
     context_of(request.scope).model = model.id
-    with contextlib.suppress(TimeoutError):
+    try:
         async with asyncio.timeout(services["request_timeout_seconds"]):
-            await while_connected(request, registry.remove(model))
-    return RemovedModelResponse(id=model.id)
+            purged_bytes = await registry.remove(model, purge=purge)
+    except TimeoutError:
+        raise RequestTimeout(
+            f"Model {model.id!r} is removed, but its last requests are not answered yet",
+            details={"model_id": model.id, "timeout_seconds": services["request_timeout_seconds"]},
+        ) from None
+    return RemovedModelResponse(id=model.id, purged_bytes=purged_bytes)
 
 
 @router.post(
@@ -233,7 +273,7 @@ async def load_model(request: Request, model_id: str) -> ModelResponse:
             f"Model {model.id!r} is not loaded after {seconds:g} s; the load goes on, and GET tells how it ended",
             details={"model_id": model.id, "timeout_seconds": seconds},
         ) from None
-    return _response(registry.snapshot(model))
+    return model_response(registry.snapshot(model))
 
 
 @router.post(
@@ -254,14 +294,15 @@ async def unload_model(request: Request, model_id: str) -> ModelResponse:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(services["request_timeout_seconds"]):
             await while_connected(request, registry.unload(model))
-    return _response(registry.snapshot(model))
+    return model_response(registry.snapshot(model))
 
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def _response(snapshot: Snapshot) -> ModelResponse:
+def model_response(snapshot: Snapshot) -> ModelResponse:
+    """Say what is known of a model, without a path of this machine."""
     settings = snapshot.model.settings
     described: dict[str, Any] = dict(snapshot.described)
     return ModelResponse(
@@ -290,6 +331,7 @@ def _response(snapshot: Snapshot) -> ModelResponse:
         load_seconds=_rounded(snapshot.load_seconds),
         failure=snapshot.failure,
         retry_in_seconds=_rounded(snapshot.retry_in_seconds),
+        download=DownloadResponse.of(snapshot.download) if snapshot.download else None,
     )
 
 

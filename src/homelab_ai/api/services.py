@@ -1,5 +1,6 @@
 """What the routes and middlewares work with, made once at the start and handed to each request as its state."""
 
+import asyncio
 from typing import TypedDict, cast
 
 from starlette.types import Scope
@@ -18,6 +19,8 @@ class Services(TypedDict):
     models: LocalModels
     embedding: EmbeddingService
     request_timeout_seconds: float
+    stopping: asyncio.Event
+    """Set when the service is told to stop, while its last requests are answered."""
 
 
 def services_of(scope: Scope) -> Services:

@@ -1,10 +1,15 @@
 """What a model host runs: the contract between `host_process` and the engine modules of each ability.
 
 An engine module is named by its dotted path and imported only inside a host, because it may import torch. It has one
-function, `load(options) -> Engine`.
+function, `load(options, report) -> Engine`.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+
+Report = Callable[[Mapping[str, Any]], None]
+"""Given to `load`: tells those who wait how far a long load is, in figures of the engine's own. Cheap, from any thread.
+"""
 
 
 class Engine(Protocol):

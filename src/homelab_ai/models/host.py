@@ -14,9 +14,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Protocol, Self
 
 from homelab_ai.models import memory, wire
 from homelab_ai.models.memory import Footprint
@@ -52,6 +52,10 @@ class RunFailed(Exception):
         self.traceback = traceback
 
 
+OnProgress = Callable[[Mapping[str, Any]], None]
+"""Called on the event loop's thread with what the engine reports while it loads: figures of its own."""
+
+
 @dataclass(frozen=True)
 class HostPlan:
     """What a host is to load."""
@@ -64,6 +68,16 @@ class HostPlan:
     """A host that takes longer than this over one run is taken for hung, and ended."""
     load_silence_seconds: float = 30
     """So is one that gives no sign of life for so long while it loads its model, which may take any time."""
+    purpose: Literal["loaded", "downloaded"] = "loaded"
+    """What is to become of the model, for the log."""
+
+
+class StartHost(Protocol):
+    """`Host.start`, or what stands in its place in a test."""
+
+    async def __call__(self, plan: HostPlan, on_progress: OnProgress | None = None, /) -> "Host":
+        """Start a host and wait until its model is loaded."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -105,8 +119,8 @@ class Host:
         self._end = self._task(self._await_end())
 
     @classmethod
-    async def start(cls, plan: HostPlan) -> Self:
-        """Start the process and wait until its model is loaded.
+    async def start(cls, plan: HostPlan, on_progress: OnProgress | None = None) -> Self:
+        """Start the process and wait until its model is loaded. `on_progress` is told how far that is, as it changes.
 
         Raises `HostLoadFailed` or `HostDied`, and the process is gone then. Cancelling it ends the process too.
         """
@@ -119,7 +133,7 @@ class Host:
                 await (await starting).stop()
             raise
         try:
-            await host._load()  # noqa: SLF001 - a host of this class
+            await host._load(on_progress)  # noqa: SLF001 - a host of this class
         except BaseException:
             await host.stop()
             raise
@@ -214,13 +228,17 @@ class Host:
         # carry that request's id.
         return asyncio.create_task(work, context=contextvars.Context())
 
-    async def _load(self) -> None:
+    async def _load(self, on_progress: OnProgress | None) -> None:
         try:
             await self._channel.send(wire.pack({"engine": self.plan.engine, "options": self.plan.options}))
             header: wire.Header = {"type": "loading"}
+            progress = None
             while header["type"] == "loading":
                 async with asyncio.timeout(self.plan.load_silence_seconds):
                     header, _ = await self._channel.read()
+                if on_progress and header.get("progress", progress) != progress:
+                    progress = header["progress"]
+                    on_progress(progress)
         except TimeoutError:
             raise HostLoadFailed(_silent_for(self.plan.load_silence_seconds)) from None
         except OSError as error:
@@ -228,7 +246,11 @@ class Host:
             raise HostDied(self.cause_of_death()) from error
         if header["type"] == "failed":
             log.warning(
-                "model %s could not be loaded: %s\n%s", self.plan.model_id, header["reason"], header["traceback"]
+                "model %s could not be %s: %s\n%s",
+                self.plan.model_id,
+                self.plan.purpose,
+                header["reason"],
+                header["traceback"],
             )
             raise HostLoadFailed(header["reason"])
         self.described = header["engine"]

@@ -1,7 +1,8 @@
 """A model host, seen from inside: loads one engine and answers runs until the service goes away.
 
 Started by `models.host` as `python -m homelab_ai.models.host_process FD`. FD is its end of a socket pair. The first
-frame names the engine; the answer is `ready` or `failed`; then each run gets one `result` or `error`, in order.
+frame names the engine; the answer is as many `loading` as it takes, then `ready` or `failed`; then each run gets one
+`result` or `error`, in order.
 
 Whatever happens to the service, `kill -9` included, no host outlives it: a thread of its own reads the socket and so
 notices its end in the middle of a run too, and on Linux the kernel sees to it where a library holds the interpreter.
@@ -18,11 +19,14 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from homelab_ai.models import wire
 from homelab_ai.models.engine import Engine, LoadError
+
+Progress = Mapping[str, Any]
 
 _PR_SET_PDEATHSIG = 1
 _SIGN_OF_LIFE_SECONDS = 0.5
@@ -56,31 +60,53 @@ def _listen(channel: socket.socket, inbox: "queue.SimpleQueue[wire.Frame]") -> N
 
 
 def _load_engine(channel: socket.socket, load: wire.Header) -> Engine:
-    loaded = threading.Event()
-    signs_of_life = threading.Thread(target=_give_signs_of_life, args=(channel, loaded), daemon=True)
-    signs_of_life.start()
+    signs_of_life = _SignsOfLife(channel)
     try:
-        engine: Engine = importlib.import_module(load["engine"]).load(load["options"])
+        engine: Engine = importlib.import_module(load["engine"]).load(load["options"], signs_of_life.report)
         described = engine.describe()
     except BaseException as error:  # noqa: BLE001 - whatever it was, the service is to know before this process ends
-        loaded.set()
-        signs_of_life.join()
+        signs_of_life.end()
         expected = isinstance(error, LoadError)
         reason = str(error) if expected else f"{type(error).__name__}: {_without_paths(str(error), load['options'])}"
         trace = "" if expected else traceback.format_exc()
         wire.send(channel, {"type": "failed", "reason": reason, "traceback": trace})
         sys.exit(1)
-    loaded.set()
-    signs_of_life.join()
+    signs_of_life.end()
     wire.send(channel, {"type": "ready", "engine": described})
     return engine
 
 
-def _give_signs_of_life(channel: socket.socket, loaded: threading.Event) -> None:
-    """Tell the service that this process is at work: to load a model may take long, a download above all."""
-    with contextlib.suppress(OSError):
-        while not loaded.wait(_SIGN_OF_LIFE_SECONDS):
-            wire.send(channel, {"type": "loading"})
+class _SignsOfLife:
+    """Tells the service that this process is at work, and how far: a load may take long, a download above all."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._loaded = threading.Event()
+        self._progress: Progress | None = None
+        self._told: Progress | None = None
+        self._thread = threading.Thread(target=self._give, name="signs of life", daemon=True)
+        self._thread.start()
+
+    def report(self, progress: Progress) -> None:
+        """Have the next sign of life say this."""
+        self._progress = dict(progress)
+
+    def end(self) -> None:
+        """Give none any more, but let the service know of what was reported last."""
+        self._loaded.set()
+        self._thread.join()
+        if self._progress != self._told:
+            with contextlib.suppress(OSError):
+                self._send()
+
+    def _give(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._loaded.wait(_SIGN_OF_LIFE_SECONDS):
+                self._send()
+
+    def _send(self) -> None:
+        self._told = self._progress
+        wire.send(self._channel, {"type": "loading", **({"progress": self._told} if self._told else {})})
 
 
 def _answer(channel: socket.socket, engine: Engine, header: wire.Header, body: bytes) -> None:

@@ -1,15 +1,13 @@
 """How the host of a model is started: with which engine, told what, and tried how often."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 from homelab_ai.models.catalogue import Kind, Model
-from homelab_ai.models.host import Host, HostDied, HostPlan
+from homelab_ai.models.host import Host, HostDied, HostPlan, StartHost
 from homelab_ai.settings import Settings
 
 log = logging.getLogger(__name__)
-
-StartHost = Callable[[HostPlan], Awaitable[Host]]
 
 
 class Launcher:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from homelab_ai.errors import ModelLoadFailed, ModelNotFound, ResourceExhausted
+from homelab_ai.errors import Conflict, ModelLoadFailed, ModelNotFound, ResourceExhausted
+from homelab_ai.models.catalogue import Model
 from homelab_ai.models.memory import BYTES_PER_GB, Footprint
 from homelab_ai.models.residency import Slot
 
@@ -43,6 +44,21 @@ def load_failed(slot: Slot, retry_after_seconds: float) -> ModelLoadFailed:
         f"Model {slot.model.id!r} could not be loaded: {slot.failure}",
         details={"model_id": slot.model.id},
         retry_after_seconds=math.ceil(retry_after_seconds),
+    )
+
+
+def nothing_to_download(model: Model) -> Conflict:
+    """The model is a folder of this machine."""
+    return Conflict(
+        f"Model {model.id!r} is a folder of this machine: there is nothing to download", details={"model_id": model.id}
+    )
+
+
+def files_in_use(model: Model, other: Model) -> Conflict:
+    """The files of a model that is to be purged are those of another, too."""
+    return Conflict(
+        f"purge: model {other.id!r} has the same files as {model.id!r}; remove that one first, or leave the files here",
+        details={"model_id": other.id},
     )
 
 

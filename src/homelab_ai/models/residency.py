@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from homelab_ai.models.batcher import Batcher
 from homelab_ai.models.catalogue import Model
+from homelab_ai.models.downloads import Progress
 from homelab_ai.models.host import Host
 from homelab_ai.models.memory import Footprint, total
 
-ModelState = Literal["available", "loading", "ready", "draining", "failed"]
+ModelState = Literal["available", "downloading", "loading", "ready", "draining", "failed"]
 
 PINNED = -1.0
 """The keep-alive, in seconds, of a model that stays."""
@@ -51,6 +52,8 @@ class Snapshot:
     """Why it is in state `failed`."""
     retry_in_seconds: float | None
     """When a load is tried again at the earliest, in state `failed`."""
+    download: Progress | None
+    """How far its download is, or how the last one has ended since the start of the service."""
 
 
 @dataclass(eq=False)
@@ -82,8 +85,10 @@ class Slot:
     keep_alive_seconds: float = PINNED
     removed: bool = False
     """Whether the model is no longer on offer."""
-    estimating: asyncio.Task[None] | None = None
-    """Finds out what it may take."""
+    preparing: asyncio.Task[None] | None = None
+    """Sees to it that its files are here, and finds out what it may take."""
+    prepared: bool = False
+    """Whether that has been done for the next load."""
     resident: Resident | None = None
     loading: asyncio.Task[None] | None = None
     reserved: Footprint = field(default_factory=Footprint)
@@ -105,19 +110,14 @@ class Slot:
         """Whether it stays loaded once it is."""
         return self.keep_alive_seconds == PINNED
 
+    def same_model(self, other: "Slot") -> bool:
+        """Whether it is the place of the same model, perhaps before that was removed and added again."""
+        return self.model.id.casefold() == other.model.id.casefold()
+
     @property
     def held(self) -> Footprint:
         """What it has of the budget: to the end of its process, and from the start of its load."""
         return self.reserved + (self.resident.footprint if self.resident else Footprint())
-
-    @property
-    def state(self) -> ModelState:
-        """The one word for it."""
-        if self.resident and self.resident.host.alive:
-            return "draining" if self.resident.draining else "ready"
-        if self.loading or self.waiters:
-            return "loading"
-        return "failed" if self.failure else "available"
 
     @property
     def unload_at(self) -> float | None:
@@ -151,9 +151,19 @@ class Slot:
             if not waiter.done():
                 waiter.set_exception(error)
 
-    def snapshot(self, now: float) -> Snapshot:
-        """Return what is known of it."""
-        resident, state, unload_at = self.resident, self.state, self.unload_at
+    def state(self, download: Progress | None) -> ModelState:
+        """The one word for it."""
+        if self.resident and self.resident.host.alive:
+            return "draining" if self.resident.draining else "ready"
+        if download and download.state == "running":
+            return "downloading"
+        if self.loading or self.waiters:
+            return "loading"
+        return "failed" if self.failure else "available"
+
+    def snapshot(self, now: float, download: Progress | None) -> Snapshot:
+        """Return what is known of it, where its download is so far."""
+        resident, state, unload_at = self.resident, self.state(download), self.unload_at
         leases = resident.leases if resident else 0
         idle = resident and resident.takes_leases and not leases
         return Snapshot(
@@ -170,6 +180,7 @@ class Slot:
             described=self.described,
             failure=self.failure if state == "failed" else None,
             retry_in_seconds=max(0.0, self.retry_at - now) if state == "failed" else None,
+            download=download,
         )
 
 

@@ -14,7 +14,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from homelab_ai.models import files
-from homelab_ai.models.engine import Engine, LoadError
+from homelab_ai.models.engine import Engine, LoadError, Report
 
 # Padded tokens in one forward pass. Larger passes lose more to padding than they win on a CPU, and their memory is
 # what makes a host grow.
@@ -29,7 +29,7 @@ _CHARACTERS_AT_MOST = 1_000_000
 Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
-def load(options: dict[str, Any]) -> Engine:
+def load(options: dict[str, Any], report: Report) -> Engine:  # noqa: ARG001 - a load takes seconds
     """Load the model that the settings in `options` describe. Raises `LoadError`."""
     folder = files.find(options["hf_model"], revision=options["revision"], models_dir=options["models_dir"])
     return TorchEmbeddings(folder, options)

@@ -1,0 +1,171 @@
+"""Downloads of models under way: each in a process of its own, and one for all who want the same model.
+
+A download belongs to nobody: it goes on when those who wait for it have gone, and ends with the service, or with the
+last model that is made of it. What has come is kept, and the next one goes on from there (`models.hub`).
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from homelab_ai.models import files
+from homelab_ai.models.catalogue import Model
+from homelab_ai.models.host import HostDied, HostLoadFailed, HostPlan, StartHost
+
+log = logging.getLogger(__name__)
+
+ENGINE = "homelab_ai.models.hub"
+"""Dotted path of the engine module that downloads."""
+
+
+class DownloadFailed(Exception):
+    """The model could not be downloaded. The text says why, without paths of this machine."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a download is."""
+
+    state: Literal["running", "done", "failed"]
+    bytes: int = 0
+    """What is here, of earlier tries too."""
+    total_bytes: int | None = None
+    """Unknown until the hub has been asked."""
+    failure: str | None = None
+
+    @property
+    def left(self) -> int:
+        """Bytes that a running download will still take, as far as is known."""
+        return max(0, (self.total_bytes or 0) - self.bytes) if self.state == "running" else 0
+
+
+@dataclass(eq=False)
+class _Download:
+    progress: Progress = field(default_factory=lambda: Progress("running"))
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set with the next change; then there is another one."""
+    task: asyncio.Task[None] | None = None
+
+    def update(self, progress: Progress) -> None:
+        self.progress = progress
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+_Source = tuple[str, str | None]
+"""Hub name and revision: what two models have in common that one download serves."""
+
+
+class Downloads:
+    """All downloads since the start. Every method belongs to the event loop's thread."""
+
+    def __init__(self, start_host: StartHost, models_dir: Path) -> None:
+        self._start_host = start_host
+        self._models_dir = models_dir
+        self._downloads: dict[_Source, _Download] = {}
+
+    def of(self, model: Model) -> Progress | None:
+        """Return how far the model's download is, or how the last one ended; None if there was none."""
+        download = self._downloads.get(_source(model))
+        return download.progress if download else None
+
+    def start(self, model: Model) -> None:
+        """Have the model downloaded, whatever there is of it already. One that is under way goes on."""
+        source = _source(model)
+        former = self._downloads.get(source)
+        if not former or former.progress.state != "running":
+            download = self._downloads[source] = _Download()
+            # With a context of its own: what it logs must not carry the id of the request that started it.
+            work = self._carry_out(download, model)
+            download.task = asyncio.create_task(work, context=contextvars.Context())
+
+    async def have(self, model: Model) -> None:
+        """Have the model's files on this machine. Raises `DownloadFailed`; may be cancelled at any time."""
+        hf_model, revision = source = _source(model)
+        if not files.is_hub_name(hf_model):
+            return  # a folder; what is not even that, the engine will refuse in words
+        before = self._downloads.get(source)
+        going_on = before and before.progress.state == "running"
+        # In a thread: the folder may be on a machine that does not answer.
+        found = await asyncio.to_thread(files.locate, hf_model, revision=revision, models_dir=self._models_dir)
+        now = self._downloads.get(source)
+        came_meanwhile = now and now.progress.state == "done" and (going_on or now is not before)
+        if found or came_meanwhile:
+            return
+        self.start(model)
+        async for progress in self.follow(model):
+            if progress.failure:
+                raise DownloadFailed(progress.failure)
+
+    async def follow(self, model: Model) -> AsyncIterator[Progress]:
+        """Yield how far the download is now and with every change, to its end; nothing if there was none."""
+        download = self._downloads.get(_source(model))
+        while download:
+            changed, progress = download.changed, download.progress
+            yield progress
+            if progress.state != "running":
+                break
+            await changed.wait()
+
+    async def cancel(self, model: Model) -> None:
+        """End the model's download, and wait until its process is gone. What has come is kept."""
+        await self._end([download for source, download in self._downloads.items() if source == _source(model)])
+
+    async def close(self) -> None:
+        """End all downloads, and wait until their processes are gone."""
+        await self._end(list(self._downloads.values()))
+
+    @staticmethod
+    async def _end(downloads: list[_Download]) -> None:
+        tasks = [download.task for download in downloads if download.task and not download.task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _carry_out(self, download: _Download, model: Model) -> None:
+        log.info("model %s is being downloaded", model.id)
+        plan = self._plan(model)
+
+        def on_progress(figures: Mapping[str, Any]) -> None:
+            download.update(Progress("running", figures["bytes"], figures["total_bytes"]))
+
+        try:
+            host = await self._start_host(plan, on_progress)
+        except (HostLoadFailed, HostDied) as failure:
+            download.update(replace(download.progress, state="failed", failure=str(failure)))
+        except asyncio.CancelledError:
+            download.update(replace(download.progress, state="failed", failure="the download was ended"))
+            raise
+        except Exception:
+            log.exception("model %s could not be downloaded", model.id)
+            download.update(replace(download.progress, state="failed", failure="a fault of the service"))
+        else:
+            with contextlib.suppress(asyncio.CancelledError):  # it is done, whatever comes
+                await host.stop()
+            log.info("model %s is downloaded (%d MB)", model.id, download.progress.bytes // 1_000_000)
+            download.update(replace(download.progress, state="done"))
+
+    def _plan(self, model: Model) -> HostPlan:
+        hf_model, revision = _source(model)
+        return HostPlan(
+            model_id=model.id,
+            engine=ENGINE,
+            options={
+                "hf_model": hf_model,
+                "revision": revision,
+                "models_dir": str(self._models_dir),
+                "reserved_bytes": sum(other.progress.left for other in self._downloads.values()),
+            },
+            run_timeout_seconds=1,  # there are no runs
+            purpose="downloaded",
+        )
+
+
+def _source(model: Model) -> _Source:
+    return model.settings.hf_model, model.settings.revision
