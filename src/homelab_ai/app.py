@@ -24,7 +24,7 @@ from homelab_ai.api.reading import BodyLimits
 from homelab_ai.api.services import Services
 from homelab_ai.embedding.service import ENGINE, EmbeddingService
 from homelab_ai.models.clock import Clock
-from homelab_ai.models.host import Host, StartHost
+from homelab_ai.models.hosts.host import Host, StartHost
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import Settings, reserved_in_use
 from homelab_ai.state import State, StateError

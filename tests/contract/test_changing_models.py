@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from contract.answers import bearer, key_entry, refused, serving
-from homelab_ai.models.host import HostLoadFailed
+from homelab_ai.models.hosts.host import HostLoadFailed
 from homelab_ai.settings import Settings
 from support.hosts import FakeHosts
 

@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from contract.answers import is_uuid, key_entry, refused, serving
-from homelab_ai.models.host import HostDied, HostLoadFailed, RunFailed
+from homelab_ai.models.hosts.host import HostDied, HostLoadFailed, RunFailed
 from homelab_ai.settings import Settings
 from support.hosts import FakeHost, FakeHosts
 

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from contract.answers import refused, serving
 from homelab_ai.app import create_app
-from homelab_ai.models.host import HostLoadFailed
+from homelab_ai.models.hosts.host import HostLoadFailed
 from homelab_ai.settings import Settings
 from support.clock import Clock
 from support.hosts import DIMENSIONS, FakeHosts

@@ -16,7 +16,7 @@ import orjson
 import psutil
 import pytest
 
-from homelab_ai.models.host import Host, HostDied, HostLoadFailed, HostPlan, RunFailed
+from homelab_ai.models.hosts.host import Host, HostDied, HostLoadFailed, HostPlan, RunFailed
 from support.server import wait_for
 
 pytestmark = pytest.mark.anyio
@@ -290,7 +290,7 @@ async def test_stop_ends_the_process_and_what_it_started(tmp_path: Path) -> None
 
 
 async def test_stop_ends_a_process_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("homelab_ai.models.host._STOP_SECONDS", 0.3)
+    monkeypatch.setattr("homelab_ai.models.hosts.host._STOP_SECONDS", 0.3)
     host = await Host.start(plan())
     os.kill(host.pid, signal.SIGSTOP)
 
@@ -401,7 +401,7 @@ def open_files() -> list[str]:
 
 OWNER = """
 import asyncio, json, sys
-from homelab_ai.models.host import Host, HostPlan
+from homelab_ai.models.hosts.host import Host, HostPlan
 
 async def own():
     options, run = json.loads(sys.argv[1]), json.loads(sys.argv[2])

@@ -15,8 +15,8 @@ import anyio
 import psutil
 import pytest
 
-from homelab_ai.models import files
-from homelab_ai.models.host import Host, HostDied, HostLoadFailed, HostPlan
+from homelab_ai.models.files import places
+from homelab_ai.models.hosts.host import Host, HostDied, HostLoadFailed, HostPlan
 from support.hub import MB, Fault, Hub, environment, etag, sha256
 from support.server import free_port
 
@@ -44,7 +44,7 @@ def models(tmp_path: Path) -> Path:
 
 def plan(models: Path, *, name: str = NAME, revision: str | None = None, reserved_bytes: int = 0) -> HostPlan:
     options = {"hf_model": name, "revision": revision, "models_dir": str(models), "reserved_bytes": reserved_bytes}
-    return HostPlan("model", "homelab_ai.models.hub", options, 60)
+    return HostPlan("model", "homelab_ai.models.files.hub", options, 60)
 
 
 async def download(models: Path, told: list[Mapping[str, Any]] | None = None, **options: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ async def refusal(models: Path, **options: Any) -> str:
 
 
 def located(models: Path, revision: str | None = None) -> Path | None:
-    return files.locate(NAME, revision=revision, models_dir=models)
+    return places.locate(NAME, revision=revision, models_dir=models)
 
 
 def content(folder: Path | None) -> dict[str, bytes]:
@@ -74,7 +74,7 @@ def content(folder: Path | None) -> dict[str, bytes]:
 
 
 def part(models: Path, of: bytes = WEIGHTS) -> Path:
-    return files.repository(NAME, models) / "blobs" / f"{etag(of)}.part"
+    return places.repository(NAME, models) / "blobs" / f"{etag(of)}.part"
 
 
 def begun(models: Path, what: bytes) -> Path:
@@ -167,7 +167,7 @@ async def test_a_pinned_revision_stays_when_the_branch_moves(hub: Hub, models: P
     assert (await download(models))["commit"] == new
 
     assert content(located(models))["config.json"] == b'{"new": 1}'
-    assert {path.name for path in (files.repository(NAME, models) / "refs").iterdir()} == {"main", "refs"}
+    assert {path.name for path in (places.repository(NAME, models) / "refs").iterdir()} == {"main", "refs"}
     assert content(located(models, "refs/pr/1")) == content(located(models, old)) == MODEL
     assert hub.transfers() == [None], "what both have in common was asked for twice"
 
@@ -240,7 +240,7 @@ async def test_a_connection_on_which_nothing_comes_any_more_is_given_up(
 
 
 async def test_a_killed_download_goes_on_where_it_was(hub: Hub, models: Path) -> None:
-    marker = files.marker(files.repository(NAME, models), hub.push(NAME, MODEL))
+    marker = places.marker(places.repository(NAME, models), hub.push(NAME, MODEL))
     hub.faults += [Fault(pause_after=3 * MB)]
     start = asyncio.create_task(Host.start(plan(models)))
     await holds(lambda: part(models).exists() and part(models).stat().st_size >= 2 * MB)
@@ -348,7 +348,7 @@ async def test_a_file_among_the_blobs_that_was_cut_is_replaced(hub: Hub, models:
 
 
 async def test_a_file_in_a_snapshot_that_is_no_link_is_replaced_when_it_was_cut(hub: Hub, models: Path) -> None:
-    folder = files.snapshot(files.repository(NAME, models), hub.push(NAME, MODEL))
+    folder = places.snapshot(places.repository(NAME, models), hub.push(NAME, MODEL))
     folder.mkdir(parents=True)
     (folder / "config.json").write_bytes(CONFIG[:3])
     (folder / "model.safetensors").symlink_to("../../blobs/nothing")
@@ -374,7 +374,7 @@ async def test_what_is_marked_incomplete_is_hidden_until_it_is_complete(
 ) -> None:
     commit = hub.push(NAME, MODEL, branch=revision or "main")
     await download(models, revision=revision)
-    files.marker(files.repository(NAME, models), commit).touch()
+    places.marker(places.repository(NAME, models), commit).touch()
     assert located(models, revision) is None
     assert located(models, commit) is None
 

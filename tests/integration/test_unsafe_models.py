@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from homelab_ai.embedding.service import ENGINE
-from homelab_ai.models.host import Host, HostPlan
+from homelab_ai.models.hosts.host import Host, HostPlan
 from support.reference import cosines
 from support.server import Server
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from homelab_ai.models.engine import Engine, LoadError, Report
+from homelab_ai.models.hosts.engine import Engine, LoadError, Report
 
 
 def load(options: dict[str, Any], report: Report) -> Engine:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from homelab_ai.models.downloads import ENGINE
-from homelab_ai.models.host import Answer, Host, HostDied, HostPlan, OnProgress
+from homelab_ai.models.files.downloads import ENGINE
+from homelab_ai.models.hosts.host import Answer, Host, HostDied, HostPlan, OnProgress
 from homelab_ai.models.memory import Footprint
 
 DIMENSIONS = 8

@@ -102,7 +102,7 @@ class Server:
             return [
                 child
                 for child in psutil.Process(self.process.pid).children(recursive=True)
-                if "homelab_ai.models.host_process" in _command_line(child)
+                if "homelab_ai.models.hosts.process" in _command_line(child)
             ]
         return []
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homelab_ai.models.batcher import Batcher, ItemFailed
-from homelab_ai.models.host import Answer, HostDied, HostPlan, RunFailed
+from homelab_ai.models.hosts.host import Answer, HostDied, HostPlan, RunFailed
 from homelab_ai.models.turns import Turns
 from homelab_ai.settings import BatchingSettings
 from support.clock import Clock

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from homelab_ai.models import blobs
-from homelab_ai.models.blobs import Blob, Part, TooLongError
+from homelab_ai.models.files import blobs
+from homelab_ai.models.files.blobs import Blob, Part, TooLongError
 
 SHA256, SHA1 = hashlib.sha256(b"hello\n").hexdigest(), "ce013625030ba8dba906f756967f9e9ca394464a"
 

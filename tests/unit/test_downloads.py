@@ -9,8 +9,8 @@ import pytest
 
 from homelab_ai.errors import Conflict, ModelLoadFailed, ModelNotFound
 from homelab_ai.models.catalogue import Model
-from homelab_ai.models.downloads import DownloadFailed, Downloads, Progress
-from homelab_ai.models.host import HostDied, HostLoadFailed
+from homelab_ai.models.files.downloads import DownloadFailed, Downloads, Progress
+from homelab_ai.models.hosts.host import HostDied, HostLoadFailed
 from homelab_ai.models.inventory import ENTRY_TYPES
 from support.hosts import FakeHosts, vector_of
 from support.house import House, quiet, until

@@ -16,7 +16,7 @@ from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.errors import InferenceFailed, InvalidRequest, ModelNotFound, RequestTimeout
 from homelab_ai.models.batcher import Format, Lane
 from homelab_ai.models.catalogue import Catalogue, Model
-from homelab_ai.models.host import Answer, RunFailed
+from homelab_ai.models.hosts.host import Answer, RunFailed
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import Settings
 from support.clock import Clock

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from homelab_ai.models.host_process import _without_paths
+from homelab_ai.models.hosts.process import _without_paths
 
 OPTIONS = {"hf_model": "/srv/my models/bert", "models_dir": "/srv/my models"}
 

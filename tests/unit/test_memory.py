@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from homelab_ai.models import files, memory
+from homelab_ai.models import memory
+from homelab_ai.models.files import places
 from homelab_ai.models.memory import BYTES_PER_GB, Footprint
 from homelab_ai.settings import Settings
 
@@ -106,14 +107,14 @@ def test_a_gpu_is_expected_where_its_device_is(found: str | None) -> None:
 def test_the_size_of_the_weights_is_found_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     models = tmp_path / "models"
-    assert files.weights_bytes("org/name", models) is None
+    assert places.weights_bytes("org/name", models) is None
     put(models / "models--org--name/snapshots/abc/sub/model.safetensors", "12345")
     put(models / "models--org--name/snapshots/def/pytorch_model.bin", "123")
-    assert files.weights_bytes("org/name", models) == 5
+    assert places.weights_bytes("org/name", models) == 5
     put(models / "org/name/config.json", "{}")
     put(models / "org/name/a.safetensors", "1234")
     put(models / "org/name/b.safetensors", "1234")
-    assert files.weights_bytes("org/name", models) == 8
-    assert files.weights_bytes(str(models / "org/name"), models) == 8
-    assert files.weights_bytes(str(models / "nothing"), models) is None
-    assert (files.weights_bytes("sentence-transformers/all-MiniLM-L6-v2", models) or 0) > 80 * MB
+    assert places.weights_bytes("org/name", models) == 8
+    assert places.weights_bytes(str(models / "org/name"), models) == 8
+    assert places.weights_bytes(str(models / "nothing"), models) is None
+    assert (places.weights_bytes("sentence-transformers/all-MiniLM-L6-v2", models) or 0) > 80 * MB

@@ -11,7 +11,7 @@ import pytest
 from homelab_ai.errors import InferenceFailed, ModelLoadFailed, ResourceExhausted, ServiceError
 from homelab_ai.models.batcher import ItemFailed
 from homelab_ai.models.catalogue import Model
-from homelab_ai.models.host import HostDied, HostLoadFailed, HostPlan, RunFailed
+from homelab_ai.models.hosts.host import HostDied, HostLoadFailed, HostPlan, RunFailed
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import Settings
 from support.clock import Clock

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from homelab_ai.errors import ServiceError
 from homelab_ai.models.catalogue import Model
-from homelab_ai.models.host import HostDied, HostLoadFailed, HostPlan
+from homelab_ai.models.hosts.host import HostDied, HostLoadFailed, HostPlan
 from homelab_ai.models.inventory import ENTRY_TYPES
 from homelab_ai.models.memory import Footprint, total
 from homelab_ai.models.registry import LocalModels

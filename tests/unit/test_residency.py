@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from homelab_ai.errors import ModelLoadFailed, ResourceExhausted
-from homelab_ai.models.host import HostLoadFailed
+from homelab_ai.models.hosts.host import HostLoadFailed
 from homelab_ai.models.memory import BYTES_PER_GB, Footprint
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.models.residency import Resident, Slot

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from homelab_ai.models import wire
-from homelab_ai.models.wire import Frame
+from homelab_ai.models.hosts import wire
+from homelab_ai.models.hosts.wire import Frame
 
 SEVERAL_MB = bytes(range(256)) * 16 * 1024  # more than any socket buffer takes at once
 FRAMES: dict[str, Frame] = {

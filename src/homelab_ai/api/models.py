@@ -25,9 +25,9 @@ from homelab_ai.errors import (
     ResourceExhausted,
     UnsupportedMediaType,
 )
-from homelab_ai.models import files
 from homelab_ai.models.catalogue import Kind
-from homelab_ai.models.downloads import Progress
+from homelab_ai.models.files import places
+from homelab_ai.models.files.downloads import Progress
 from homelab_ai.models.inventory import ENTRY_TYPES, Entry
 from homelab_ai.models.residency import PINNED, ModelState, Snapshot
 from homelab_ai.settings import KeepAlive, TextEmbeddingModel, is_reserved
@@ -127,7 +127,7 @@ class AddModelRequest(RequestBody, TextEmbeddingModel):
                 raise InvalidRequest.at(name, f"is not a setting of models of the type {self.type}; leave it out")
             if is_reserved(entry_type, name):
                 raise InvalidRequest.at(name, "has no effect in this version; leave it out")
-        if self.pull and files.must_be_a_folder(self.hf_model):
+        if self.pull and places.must_be_a_folder(self.hf_model):
             raise InvalidRequest.at("pull", "there is nothing to download of a folder of this machine; leave it out")
         names: list[tuple[Place, str]] = [(("id",), self.id.lower())]
         names += [(("aliases", n), alias.lower()) for n, alias in enumerate(self.aliases)]

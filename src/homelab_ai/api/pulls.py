@@ -14,7 +14,7 @@ from homelab_ai.api.documents import errors
 from homelab_ai.api.models import DownloadResponse, ModelResponse, model_response
 from homelab_ai.api.services import services_of
 from homelab_ai.errors import Conflict, ModelNotFound
-from homelab_ai.models.downloads import Progress
+from homelab_ai.models.files.downloads import Progress
 
 router = APIRouter(prefix="/api/models", tags=["Models"])
 

@@ -15,7 +15,7 @@ import orjson
 from homelab_ai.errors import InferenceFailed, InvalidRequest, RequestTimeout
 from homelab_ai.models.batcher import ItemFailed, Lane
 from homelab_ai.models.catalogue import Model
-from homelab_ai.models.host import Answer
+from homelab_ai.models.hosts.host import Answer
 from homelab_ai.models.protocols import Models
 from homelab_ai.settings import Settings
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from homelab_ai.models.clock import Clock
-from homelab_ai.models.host import Answer, Host, HostDied, RunFailed
+from homelab_ai.models.hosts.host import Answer, Host, HostDied, RunFailed
 from homelab_ai.models.turns import Turns
 from homelab_ai.settings import BatchingSettings
 

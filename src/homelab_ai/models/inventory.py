@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from homelab_ai.errors import Conflict, InvalidRequest, ResourceExhausted
-from homelab_ai.models import files
 from homelab_ai.models.catalogue import KINDS, Catalogue, Kind, Model
+from homelab_ai.models.files import places
 from homelab_ai.settings import ImageCaptionModel, ModelsSettings, Settings, TextEmbeddingModel
 from homelab_ai.state import State, StateError, StoredModel
 
@@ -53,10 +53,10 @@ class Inventory:
         Looks at folders, so it may take long where they are on another machine. Raises `InvalidRequest`. Whoever adds
         a model over HTTP has no folder read, and learns of none, but those that the operator named for it.
         """
-        by_path = files.must_be_a_folder(hf_model)
+        by_path = places.must_be_a_folder(hf_model)
         try:
             absolute = Path(hf_model).expanduser().resolve() if by_path else None
-            folder = absolute or files.placed(hf_model, self._models_dir)
+            folder = absolute or places.placed(hf_model, self._models_dir)
             allowed = not folder or any(folder.is_relative_to(root.resolve()) for root in self._roots)
         except (OSError, RuntimeError):  # links in a circle, no such home, a name that is too long
             folder, allowed = None, False
@@ -67,12 +67,12 @@ class Inventory:
                 "operator lists in resources.local_model_roots",
             )
         if not folder:
-            if files.is_hub_name(hf_model):
+            if places.is_hub_name(hf_model):
                 return hf_model
             raise InvalidRequest.at(
                 "hf_model", "is neither a name on the hub (organisation/name) nor the whole path of a folder"
             )
-        if not files.is_model(folder):
+        if not places.is_model(folder):
             raise InvalidRequest.at("hf_model", "names a folder that holds no model (there is no config.json in it)")
         placed_by_name = not by_path and folder == (self._models_dir / hf_model).resolve()
         return hf_model if placed_by_name else str(folder)

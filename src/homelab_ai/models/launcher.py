@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from homelab_ai.models.catalogue import Kind, Model
-from homelab_ai.models.host import Host, HostDied, HostPlan, StartHost
+from homelab_ai.models.hosts.host import Host, HostDied, HostPlan, StartHost
 from homelab_ai.settings import Settings
 
 log = logging.getLogger(__name__)

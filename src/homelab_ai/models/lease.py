@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from homelab_ai.errors import InferenceFailed
 from homelab_ai.models.batcher import Format, Lane
-from homelab_ai.models.host import HostDied
+from homelab_ai.models.hosts.host import HostDied
 from homelab_ai.models.residency import Resident, Slot
 
 _HOSTS_FOR_ONE_RUN = 5

@@ -9,12 +9,13 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from homelab_ai.models import files, refusals
+from homelab_ai.models import refusals
 from homelab_ai.models.catalogue import Catalogue, Kind, Model
 from homelab_ai.models.clock import Clock
-from homelab_ai.models.downloads import Downloads, Progress
+from homelab_ai.models.files import places
+from homelab_ai.models.files.downloads import Downloads, Progress
 from homelab_ai.models.footprints import Footprints
-from homelab_ai.models.host import Host, StartHost
+from homelab_ai.models.hosts.host import Host, StartHost
 from homelab_ai.models.inventory import Entry, Inventory
 from homelab_ai.models.launcher import Launcher
 from homelab_ai.models.lease import Lease
@@ -110,7 +111,7 @@ class LocalModels:
         Raises `Conflict` for a model that is a folder of this machine.
         """
         self._slot(model)
-        if files.must_be_a_folder(model.settings.hf_model):
+        if places.must_be_a_folder(model.settings.hf_model):
             raise refusals.nothing_to_download(model)
         self._downloads.start(model)
 
@@ -171,7 +172,7 @@ class LocalModels:
             await asyncio.wait([slot.loading])
         if slot.resident:
             await slot.resident.host.ended()
-        return await asyncio.to_thread(files.purge, slot.model.settings.hf_model, self._models_dir) if purge else 0
+        return await asyncio.to_thread(places.purge, slot.model.settings.hf_model, self._models_dir) if purge else 0
 
     async def close(self) -> None:
         """Stop every host and wait until all are gone. Nothing is started any more."""

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from homelab_ai.models.batcher import Batcher
 from homelab_ai.models.catalogue import Model
-from homelab_ai.models.downloads import Progress
-from homelab_ai.models.host import Host
+from homelab_ai.models.files.downloads import Progress
+from homelab_ai.models.hosts.host import Host
 from homelab_ai.models.memory import Footprint, total
 
 ModelState = Literal["available", "downloading", "loading", "ready", "draining", "failed"]

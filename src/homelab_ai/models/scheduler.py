@@ -19,9 +19,9 @@ from typing import Any
 from homelab_ai.models import memory, refusals
 from homelab_ai.models.batcher import Batcher
 from homelab_ai.models.clock import Clock, Timer
-from homelab_ai.models.downloads import DownloadFailed, Downloads
+from homelab_ai.models.files.downloads import DownloadFailed, Downloads
 from homelab_ai.models.footprints import Footprints
-from homelab_ai.models.host import HostDied, HostLoadFailed
+from homelab_ai.models.hosts.host import HostDied, HostLoadFailed
 from homelab_ai.models.launcher import Launcher
 from homelab_ai.models.memory import Footprint
 from homelab_ai.models.residency import Resident, Slot, who_goes

@@ -13,8 +13,8 @@ import orjson
 import torch
 from sentence_transformers import SentenceTransformer
 
-from homelab_ai.models import files
-from homelab_ai.models.engine import Engine, LoadError, Report
+from homelab_ai.models.files import places
+from homelab_ai.models.hosts.engine import Engine, LoadError, Report
 
 # Padded tokens in one forward pass. Larger passes lose more to padding than they win on a CPU, and their memory is
 # what makes a host grow.
@@ -31,7 +31,7 @@ Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 def load(options: dict[str, Any], report: Report) -> Engine:  # noqa: ARG001 - a load takes seconds
     """Load the model that the settings in `options` describe. Raises `LoadError`."""
-    folder = files.find(options["hf_model"], revision=options["revision"], models_dir=options["models_dir"])
+    folder = places.find(options["hf_model"], revision=options["revision"], models_dir=options["models_dir"])
     return TorchEmbeddings(folder, options)
 
 

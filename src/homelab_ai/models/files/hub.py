@@ -32,9 +32,9 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import default_client_factory
 
-from homelab_ai.models import blobs, files
-from homelab_ai.models.blobs import Blob, size_at
-from homelab_ai.models.engine import Engine, LoadError, Report
+from homelab_ai.models.files import blobs, places
+from homelab_ai.models.files.blobs import Blob, size_at
+from homelab_ai.models.hosts.engine import Engine, LoadError, Report
 
 _ROOM_LEFT_BYTES = 200_000_000
 """What a download leaves free on the disk, for the logs and the state of the service."""
@@ -78,10 +78,10 @@ class _Download:
 
     def __init__(self, options: dict[str, Any], report: Report) -> None:
         self._model: str = options["hf_model"]
-        self._revision: str = options["revision"] or files.DEFAULT_REVISION
+        self._revision: str = options["revision"] or places.DEFAULT_REVISION
         self._reserved_bytes: int = options["reserved_bytes"]
         self._models_dir = Path(options["models_dir"])
-        self._cache = files.repository(self._model, self._models_dir)
+        self._cache = places.repository(self._model, self._models_dir)
         self._blobs = self._cache / "blobs"
         self._report = report
         self._here: dict[str, int] = {}
@@ -90,9 +90,9 @@ class _Download:
 
     def carry_out(self) -> Downloaded:
         """Download what is missing."""
-        ref = files.ref(self._cache, self._revision)
-        if not files.is_hub_name(self._model):
-            raise LoadError(files.no_hub_name(self._model))
+        ref = places.ref(self._cache, self._revision)
+        if not places.is_hub_name(self._model):
+            raise LoadError(places.no_hub_name(self._model))
         if not ref:
             raise LoadError(self._no_revision())
         commit, wanted = self._announced()
@@ -104,7 +104,7 @@ class _Download:
             self._here = {etag: self._bytes_here(file) for etag, file in by_etag.items()}
             self._check_room()
             self._arrived()
-            marker = files.marker(self._cache, commit)
+            marker = places.marker(self._cache, commit)
             marker.parent.mkdir(exist_ok=True)
             marker.touch()
             for file in sorted(by_etag.values(), key=lambda file: file.size):
@@ -112,7 +112,7 @@ class _Download:
             self._lay_snapshot(commit, wanted)
             marker.unlink(missing_ok=True)  # another process may have been at it too
         # At the very end: until then, a branch that has moved is still what it was.
-        if not files.is_commit(self._revision):
+        if not places.is_commit(self._revision):
             _write_atomically(ref, commit)
         self._report({"bytes": self._total, "total_bytes": self._total})
         return Downloaded(commit, self._total)
@@ -130,15 +130,15 @@ class _Download:
         except (httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LoadError(
                 "what answers in the hub's place does not speak its language: check the network (a login page?) and "
-                f"HF_ENDPOINT, {files.by_hand(self._model)}"
+                f"HF_ENDPOINT, {places.by_hand(self._model)}"
             ) from error
-        return commit, [there[path] for path in files.worth_downloading(sorted(there))]
+        return commit, [there[path] for path in places.worth_downloading(sorted(there))]
 
     def _is_complete(self, commit: str, wanted: list[Blob]) -> bool:
-        return not files.marker(self._cache, commit).exists() and self._holds(commit, wanted)
+        return not places.marker(self._cache, commit).exists() and self._holds(commit, wanted)
 
     def _holds(self, commit: str, wanted: list[Blob]) -> bool:
-        folder = files.snapshot(self._cache, commit)
+        folder = places.snapshot(self._cache, commit)
         return all(size_at(folder / file.path) == file.size for file in wanted)
 
     def _bytes_here(self, file: Blob) -> int:
@@ -227,7 +227,7 @@ class _Download:
 
     def _lay_snapshot(self, commit: str, wanted: list[Blob]) -> None:
         for file in wanted:
-            link = files.snapshot(self._cache, commit) / file.path
+            link = places.snapshot(self._cache, commit) / file.path
             if size_at(link) != file.size:  # what another program has left; the library would take it as it is
                 link.unlink(missing_ok=True)
         exactly = [glob.escape(file.path) for file in wanted]
@@ -246,7 +246,7 @@ class _Download:
     @contextlib.contextmanager
     def failures_in_words(self) -> Iterator[None]:
         """Say what went wrong without a path of this machine."""
-        model, by_hand = self._model, files.by_hand(self._model)
+        model, by_hand = self._model, places.by_hand(self._model)
         try:
             yield
         except GatedRepoError as error:
@@ -306,7 +306,7 @@ def _blob(file: RepoFile) -> Blob:
 
 
 def _commit(sha: str | None) -> str:
-    if not sha or not files.is_commit(sha):  # it becomes part of a path
+    if not sha or not places.is_commit(sha):  # it becomes part of a path
         raise ValueError("no commit")
     return sha
 

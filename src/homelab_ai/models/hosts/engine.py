@@ -1,4 +1,4 @@
-"""What a model host runs: the contract between `host_process` and the engine modules of each ability.
+"""What a model host runs: the contract between `process` and the engine modules of each ability.
 
 An engine module is named by its dotted path and imported only inside a host, because it may import torch. It has one
 function, `load(options, report) -> Engine`.

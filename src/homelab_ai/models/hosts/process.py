@@ -1,8 +1,8 @@
 """A model host, seen from inside: loads one engine and answers runs until the service goes away.
 
-Started by `models.host` as `python -m homelab_ai.models.host_process FD`. FD is its end of a socket pair. The first
-frame names the engine; the answer is as many `loading` as it takes, then `ready` or `failed`; then each run gets one
-`result` or `error`, in order.
+Started by `models.hosts.host` as `python -m homelab_ai.models.hosts.process FD`. FD is its end of a socket pair. The
+first frame names the engine; the answer is as many `loading` as it takes, then `ready` or `failed`; then each run gets
+one `result` or `error`, in order.
 
 Whatever happens to the service, `kill -9` included, no host outlives it: a thread of its own reads the socket and so
 notices its end in the middle of a run too, and on Linux the kernel sees to it where a library holds the interpreter.
@@ -23,14 +23,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from homelab_ai.models import wire
-from homelab_ai.models.engine import Engine, LoadError
+from homelab_ai.models.hosts import wire
+from homelab_ai.models.hosts.engine import Engine, LoadError
 
 Progress = Mapping[str, Any]
 
 _PR_SET_PDEATHSIG = 1
 _SIGN_OF_LIFE_SECONDS = 0.5
-_SOURCE = Path(__file__).parents[3]
+_SOURCE = Path(__file__).parents[4]
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The files of models: where they are on this machine, and how they come from the hub."""

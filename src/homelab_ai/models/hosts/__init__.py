@@ -1,0 +1,1 @@
+"""Model hosts: child processes with one engine each, seen from the service and from inside."""
