@@ -222,7 +222,7 @@ def test_a_pull_is_accepted_and_can_be_followed_to_its_end(settings: Settings) -
         answer = client.post("/api/models/org/new/pull")
         assert (answer.status_code, answer.json()["id"], answer.json()["state"]) == (202, "new", "downloading")
         assert followed(client).endswith(
-            'event: done\ndata: {"state":"done","bytes":0,"total_bytes":null,"failure":null}\n\n'
+            'event: done\ndata: {"state":"done","bytes":0,"total_bytes":null,"seconds_left":null,"failure":null}\n\n'
         )
         assert client.get("/api/models/new").json()["download"]["state"] == "done"
         hosts.on_download = lambda plan: HostLoadFailed("the hub\nis away")

@@ -72,7 +72,8 @@ def test_a_model_is_added_pulled_followed_served_and_purged(tmp_path: Path, hub:
         sizes = [data["bytes"] for _, data in told]
         assert sizes == sorted(sizes)
         assert [event for event, _ in told if event != "running"] == ["done"]
-        assert told[-1][1] == {"state": "done", "bytes": sizes[-1], "total_bytes": sizes[-1], "failure": None}
+        all_here = {"bytes": sizes[-1], "total_bytes": sizes[-1], "seconds_left": None}
+        assert told[-1][1] == {"state": "done", **all_here, "failure": None}
         assert [request for request in hub.transfers() if request], "it was cut, and has gone on"
         assert (download(client), client.get("/api/models/new").json()["state"]) == (told[-1][1], "available")
 

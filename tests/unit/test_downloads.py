@@ -1,17 +1,21 @@
 """Downloads: one for all who want the same model, told to everybody who follows it, and ended when it should be."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from homelab_ai.errors import Conflict, ModelLoadFailed, ModelNotFound
+from homelab_ai.errors import Conflict, ModelLoadFailed, ModelNotFound, ResourceExhausted
 from homelab_ai.models.catalogue import Model
+from homelab_ai.models.files import places
 from homelab_ai.models.files.downloads import DownloadFailed, Downloads, Progress
 from homelab_ai.models.hosts.host import HostDied, HostLoadFailed
 from homelab_ai.models.inventory import ENTRY_TYPES
+from homelab_ai.models.memory import BYTES_PER_GB
+from support.clock import Clock
 from support.hosts import FakeHosts, vector_of
 from support.house import House, quiet, until
 
@@ -34,8 +38,13 @@ def hosts() -> FakeHosts:
 
 
 @pytest.fixture
-async def downloads(hosts: FakeHosts, tmp_path: Path) -> AsyncIterator[Downloads]:
-    downloads = Downloads(hosts, tmp_path)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def downloads(hosts: FakeHosts, tmp_path: Path, clock: Clock) -> AsyncIterator[Downloads]:
+    downloads = Downloads(hosts, tmp_path, clock)
     yield downloads
     await downloads.close()
 
@@ -98,6 +107,50 @@ async def test_progress_is_told_to_all_who_follow_from_where_it_is(downloads: Do
     ]
     assert [progress.bytes for progress in await late] == [7, 10]
     assert await followed(downloads, ONE) == [Progress("done", 10, 10)]
+
+
+async def test_how_long_it_will_take_is_judged_by_what_has_come(
+    downloads: Downloads, hosts: FakeHosts, clock: Clock
+) -> None:
+    downloads.start(ONE)
+    judged = []
+    for done, seconds in ((1000, 0), (1010, 1), (1100, 9), (1100, 10), (2000, 20)):
+        clock.advance(seconds)
+        advance(hosts, done, 2000)
+        await quiet()
+        progress = downloads.of(ONE)
+        assert progress
+        judged.append(progress.seconds_left)
+    assert judged == [None, None, 90, 180, None], "1000 bytes were here before, 100 came in 10 s, then 100 in 20"
+
+
+async def test_a_purge_ends_the_download_and_the_next_waits_for_it(
+    downloads: Downloads, hosts: FakeHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, order = threading.Event(), []
+
+    def purge(hf_model: str, models_dir: Path) -> int:
+        assert go_on.wait(10)
+        order.append("purged")
+        return 7
+
+    monkeypatch.setattr(places, "purge", purge)
+    hosts.on_download = lambda plan: order.append("downloaded")
+    downloads.start(model("another", revision="v1"))
+    await until(lambda: hosts.downloads)
+    purging = asyncio.create_task(downloads.purge(ONE))
+    await until(lambda: downloads._purges)
+    assert downloads.of(model("another", revision="v1")) == Progress("failed", failure="the download was ended")
+    waiting = [asyncio.create_task(downloads.have(ONE)), asyncio.create_task(downloads.purge(ONE))]
+    downloads.start(model("another", revision="v2"))
+    await quiet()
+    assert len(hosts.downloads) == 1
+    go_on.set()
+    assert await purging == 7
+    advance(hosts, 1, 1)
+    advance(hosts, 1, 1)
+    await asyncio.wait(waiting, timeout=10)
+    assert order[0] == "purged"
 
 
 async def test_what_was_never_downloaded_has_nothing_to_follow(downloads: Downloads) -> None:
@@ -227,6 +280,24 @@ async def test_who_waits_for_a_download_may_give_up(slow: House) -> None:
     advance(slow.hosts, 2, 2)
     await until(lambda: slow.states()["a"] == "available")
     assert slow.hosts.asked == []
+
+
+async def test_whom_a_download_would_not_let_answer_in_time_is_refused_at_once(slow: House) -> None:
+    first = slow.asking("a")
+    await until(lambda: slow.hosts.downloads)
+    for done, seconds in ((0, 0), (BYTES_PER_GB, 10)):
+        slow.clock.advance(seconds)
+        advance(slow.hosts, done, 14 * BYTES_PER_GB)
+        await quiet()
+    with pytest.raises(ResourceExhausted, match=r"1\.00 of 14\.00 GB are here") as raised:
+        await slow.ask("a")
+    assert raised.value.retry_after_seconds == 130
+    advance(slow.hosts, 3 * BYTES_PER_GB, 14 * BYTES_PER_GB)
+    await quiet()
+    second = slow.asking("a")  # it is faster now, and will be here in 37 s
+    await quiet()
+    advance(slow.hosts, 14 * BYTES_PER_GB, 14 * BYTES_PER_GB)
+    assert await first == await second == [vector_of("a")]
 
 
 async def test_a_model_removed_while_it_is_downloaded_ends_the_download(slow: House) -> None:

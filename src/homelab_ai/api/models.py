@@ -42,13 +42,18 @@ class DownloadResponse(BaseModel):
     state: Literal["running", "done", "failed"]
     bytes: int = Field(description="What is here, of earlier tries too.")
     total_bytes: int | None = Field(description="All there is; null until the hub has been asked.")
+    seconds_left: float | None = Field(description="How long it will take yet, once that can be judged.")
     failure: str | None = Field(description="Why it failed, when that is its state.")
 
     @classmethod
     def of(cls, progress: Progress) -> Self:
         """Say how far that is."""
         return cls(
-            state=progress.state, bytes=progress.bytes, total_bytes=progress.total_bytes, failure=progress.failure
+            state=progress.state,
+            bytes=progress.bytes,
+            total_bytes=progress.total_bytes,
+            seconds_left=_rounded(progress.seconds_left),
+            failure=progress.failure,
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from homelab_ai.errors import Conflict, ModelLoadFailed, ModelNotFound, ResourceExhausted
 from homelab_ai.models.catalogue import Model
+from homelab_ai.models.files.downloads import Progress
 from homelab_ai.models.memory import BYTES_PER_GB, Footprint
 from homelab_ai.models.residency import Slot
 
@@ -44,6 +45,17 @@ def load_failed(slot: Slot, retry_after_seconds: float) -> ModelLoadFailed:
         f"Model {slot.model.id!r} could not be loaded: {slot.failure}",
         details={"model_id": slot.model.id},
         retry_after_seconds=math.ceil(retry_after_seconds),
+    )
+
+
+def still_downloading(slot: Slot, progress: Progress) -> ResourceExhausted:
+    """The model is on its way, and will not be here before a request has to be answered."""
+    total = progress.total_bytes or 0
+    return ResourceExhausted(
+        f"Model {slot.model.id!r} is being downloaded: {progress.bytes / BYTES_PER_GB:.2f} of "
+        f"{total / BYTES_PER_GB:.2f} GB are here",
+        details={"model_id": slot.model.id, "bytes": progress.bytes, "total_bytes": total},
+        retry_after_seconds=math.ceil(progress.seconds_left or 1),
     )
 
 

@@ -45,8 +45,7 @@ class LocalModels:
         self._inventory = Inventory(settings, state)
         self._resources = settings.resources
         self._clock = clock
-        self._models_dir = settings.models_dir.absolute()  # while the working directory is sure to be there
-        self._downloads = Downloads(start_host, self._models_dir)
+        self._downloads = Downloads(start_host, settings.models_dir.absolute(), clock)
         launcher, footprints = Launcher(settings, engines, start_host), Footprints(settings, state)
         self._scheduler = Scheduler(settings, launcher, self._downloads, footprints, clock)
         self._slots: dict[str, Slot] = {}
@@ -172,7 +171,10 @@ class LocalModels:
             await asyncio.wait([slot.loading])
         if slot.resident:
             await slot.resident.host.ended()
-        return await asyncio.to_thread(places.purge, slot.model.settings.hf_model, self._models_dir) if purge else 0
+        hf_model = slot.model.settings.hf_model
+        if not purge or any(model.settings.hf_model == hf_model for model in self.catalogue):  # added meanwhile
+            return 0
+        return await self._downloads.purge(slot.model)
 
     async def close(self) -> None:
         """Stop every host and wait until all are gone. Nothing is started any more."""

@@ -44,6 +44,7 @@ class Scheduler:
         self.budget = memory.budget(settings.resources)
         """What all loaded models together may take."""
         self._batching = settings.batching
+        self._request_timeout_seconds = settings.resources.request_timeout_seconds
         self._launcher = launcher
         self._downloads = downloads
         self._footprints = footprints
@@ -107,6 +108,7 @@ class Scheduler:
             return slot.resident
         if not slot.loading:
             self._check_can_be_loaded(slot)
+            self._check_download(slot)
         waiter: asyncio.Future[Resident] = asyncio.get_running_loop().create_future()
         slot.waiters.append(waiter)
         if not slot.loading and slot not in self._queue:  # one load, however many wait for it
@@ -141,6 +143,12 @@ class Scheduler:
         left = slot.retry_at - self._clock.time()
         if left > 0:
             raise refusals.load_failed(slot, left)
+
+    def _check_download(self, slot: Slot) -> None:
+        """Refuse at once whom the download would not let answer in time."""
+        progress = self._downloads.of(slot.model)
+        if slot.preparing and progress and (progress.seconds_left or 0) > self._request_timeout_seconds:
+            raise refusals.still_downloading(slot, progress)
 
     # --- decisions
 

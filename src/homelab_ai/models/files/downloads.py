@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from homelab_ai.models.catalogue import Model
+from homelab_ai.models.clock import Clock
 from homelab_ai.models.files import places
 from homelab_ai.models.hosts.host import HostDied, HostLoadFailed, HostPlan, StartHost
 
 log = logging.getLogger(__name__)
+
+_SECONDS_TO_JUDGE_BY = 2.0
 
 ENGINE = "homelab_ai.models.files.hub"
 """Dotted path of the engine module that downloads."""
@@ -37,6 +40,8 @@ class Progress:
     total_bytes: int | None = None
     """Unknown until the hub has been asked."""
     failure: str | None = None
+    seconds_left: float | None = None
+    """How long a running download will take yet, by what it has taken so far; None while that is not known."""
 
     @property
     def left(self) -> int:
@@ -46,10 +51,26 @@ class Progress:
 
 @dataclass(eq=False)
 class _Download:
+    started: float
+    found: int = 0
+    """Bytes that were here when it began to tell."""
     progress: Progress = field(default_factory=lambda: Progress("running"))
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set with the next change; then there is another one."""
     task: asyncio.Task[None] | None = None
+
+    def arrived(self, size: int, total: int, now: float) -> None:
+        """Take note of how many bytes are here now, of how many."""
+        if self.progress.total_bytes is None:
+            self.started, self.found = now, size
+        came, seconds = size - self.found, now - self.started
+        left = (total - size) * seconds / came if came > 0 and seconds >= _SECONDS_TO_JUDGE_BY else None
+        self.update(Progress("running", size, total, seconds_left=left))
+
+    def end(self, failure: str | None = None) -> None:
+        """Take note of its end."""
+        state: Literal["done", "failed"] = "failed" if failure else "done"
+        self.update(replace(self.progress, state=state, failure=failure, seconds_left=None))
 
     def update(self, progress: Progress) -> None:
         self.progress = progress
@@ -64,10 +85,13 @@ _Source = tuple[str, str | None]
 class Downloads:
     """All downloads since the start. Every method belongs to the event loop's thread."""
 
-    def __init__(self, start_host: StartHost, models_dir: Path) -> None:
+    def __init__(self, start_host: StartHost, models_dir: Path, clock: Clock) -> None:
         self._start_host = start_host
         self._models_dir = models_dir
+        self._clock = clock
         self._downloads: dict[_Source, _Download] = {}
+        self._purges: dict[str, asyncio.Future[int]] = {}
+        """Under way, by hub name."""
 
     def of(self, model: Model) -> Progress | None:
         """Return how far the model's download is, or how the last one ended; None if there was none."""
@@ -79,7 +103,7 @@ class Downloads:
         source = _source(model)
         former = self._downloads.get(source)
         if not former or former.progress.state != "running":
-            download = self._downloads[source] = _Download()
+            download = self._downloads[source] = _Download(self._clock.time())
             # With a context of its own: what it logs must not carry the id of the request that started it.
             work = self._carry_out(download, model)
             download.task = asyncio.create_task(work, context=contextvars.Context())
@@ -89,6 +113,7 @@ class Downloads:
         hf_model, revision = source = _source(model)
         if not places.is_hub_name(hf_model):
             return  # a folder; what is not even that, the engine will refuse in words
+        await self._wait_for_purge(hf_model)
         before = self._downloads.get(source)
         going_on = before and before.progress.state == "running"
         # In a thread: the folder may be on a machine that does not answer.
@@ -116,6 +141,19 @@ class Downloads:
         """End the model's download, and wait until its process is gone. What has come is kept."""
         await self._end([download for source, download in self._downloads.items() if source == _source(model)])
 
+    async def purge(self, model: Model) -> int:
+        """Remove all that was downloaded under the model's hub name, and return how many bytes that was.
+
+        Downloads of that name wait meanwhile. It is done even when the caller gives up waiting.
+        """
+        hf_model = model.settings.hf_model
+        await self._end([download for source, download in self._downloads.items() if source[0] == hf_model])
+        await self._wait_for_purge(hf_model)
+        purge = asyncio.ensure_future(asyncio.to_thread(places.purge, hf_model, self._models_dir))
+        self._purges[hf_model] = purge
+        purge.add_done_callback(lambda _: self._purges.pop(hf_model))
+        return await asyncio.shield(purge)
+
     async def close(self) -> None:
         """End all downloads, and wait until their processes are gone."""
         await self._end(list(self._downloads.values()))
@@ -128,28 +166,32 @@ class Downloads:
         if tasks:
             await asyncio.wait(tasks)
 
+    async def _wait_for_purge(self, hf_model: str) -> None:
+        while purge := self._purges.get(hf_model):
+            await asyncio.wait([purge])
+
     async def _carry_out(self, download: _Download, model: Model) -> None:
         log.info("model %s is being downloaded", model.id)
-        plan = self._plan(model)
 
         def on_progress(figures: Mapping[str, Any]) -> None:
-            download.update(Progress("running", figures["bytes"], figures["total_bytes"]))
+            download.arrived(figures["bytes"], figures["total_bytes"], self._clock.time())
 
         try:
-            host = await self._start_host(plan, on_progress)
+            await self._wait_for_purge(model.settings.hf_model)
+            host = await self._start_host(self._plan(model), on_progress)
         except (HostLoadFailed, HostDied) as failure:
-            download.update(replace(download.progress, state="failed", failure=str(failure)))
+            download.end(str(failure))
         except asyncio.CancelledError:
-            download.update(replace(download.progress, state="failed", failure="the download was ended"))
+            download.end("the download was ended")
             raise
         except Exception:
             log.exception("model %s could not be downloaded", model.id)
-            download.update(replace(download.progress, state="failed", failure="a fault of the service"))
+            download.end("a fault of the service")
         else:
             with contextlib.suppress(asyncio.CancelledError):  # it is done, whatever comes
                 await host.stop()
             log.info("model %s is downloaded (%d MB)", model.id, download.progress.bytes // 1_000_000)
-            download.update(replace(download.progress, state="done"))
+            download.end()
 
     def _plan(self, model: Model) -> HostPlan:
         hf_model, revision = _source(model)
