@@ -24,10 +24,11 @@ test: ## set up and run every test that this machine can run (seven minutes; ARG
 	@$(SETUP) dev
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-soak: ## the long form of what `make test` runs in short: thousands of examples, hundreds of loads (two hours)
+soak: ## the long form of what `make test` runs in short: thousands of examples, hundreds of loads (three hours)
 	@$(SETUP) dev
 	@env HOMELAB_AI_TEST_EXAMPLES=2000 HOMELAB_AI_TEST_CYCLES=500 $(BIN)/python -m pytest \
-		tests/unit/test_registry_properties.py tests/unit/test_batcher.py tests/faults/test_on_demand.py $(ARGS)
+		tests/unit/test_registry_properties.py tests/unit/test_batcher.py tests/integration/test_cycles.py \
+		tests/faults/test_on_demand.py $(ARGS)
 	@for round in $$(seq 20); do $(BIN)/python -m pytest tests/faults $(ARGS) || exit 1; done
 
 lint: ## check style, imports and types
