@@ -172,6 +172,14 @@ def test_what_is_not_there_is_neither_changed_nor_removed(client: TestClient, me
     assert ids(client) == before
 
 
+def test_a_model_is_removed_by_its_id_or_alias_only(client: TestClient) -> None:
+    """A client that tries again must not remove another one that is called so less exactly."""
+    client.post("/api/models", json={**NEW, "aliases": ["neu"]})
+    error = refused(client.delete("/api/models/org/new"), 404, "MODEL_NOT_FOUND")
+    assert "what is called so is 'new'" in error["message"]
+    assert client.delete("/api/models/NEU").json()["id"] == "new"
+
+
 def test_removing_all_models_leaves_a_service_that_says_so(client: TestClient) -> None:
     for model_id in ids(client):
         assert client.delete(f"/api/models/{model_id}").status_code == 200

@@ -196,10 +196,13 @@ async def test_it_goes_on_when_those_who_wait_have_gone(downloads: Downloads, ho
 async def test_one_that_is_ended_leaves_nobody_waiting(downloads: Downloads, hosts: FakeHosts, end: str) -> None:
     waiting = asyncio.create_task(downloads.have(ONE))
     await until(lambda: hosts.downloads)
-    await (downloads.cancel(ONE) if end == "cancel" else downloads.close())
+    if end == "cancel":
+        await asyncio.wait(downloads.cancel(ONE))
+    else:
+        await downloads.close()
     with pytest.raises(DownloadFailed, match="was ended"):
         await waiting
-    await downloads.cancel(ONE)
+    assert downloads.cancel(ONE) == []
 
 
 async def test_what_is_here_is_not_downloaded(downloads: Downloads, hosts: FakeHosts, tmp_path: Path) -> None:
@@ -345,3 +348,34 @@ async def test_a_folder_is_not_pulled_and_shared_files_are_not_purged(house: Hou
     assert await house.models.remove(twin) == 0
     assert await house.models.remove(house.models.catalogue.get("a"), purge=True) == 5
     assert not blobs.parent.exists()
+
+
+async def test_a_pull_by_hand_ends_the_back_off_of_a_failed_download(house: House) -> None:
+    house.hosts.on_download = lambda plan: HostLoadFailed("the hub cannot be reached")
+    with pytest.raises(ModelLoadFailed):
+        await house.ask("a")
+    house.hosts.on_download = lambda plan: None
+    house.models.pull(house.models.catalogue.get("a"))
+    assert await house.ask("a")
+
+
+async def test_a_download_begun_in_the_moment_that_another_is_ended_is_its_own(slow: House) -> None:
+    first = slow.models.catalogue.get("a")
+    slow.models.pull(first)
+    await until(lambda: slow.hosts.downloads)
+    removal = asyncio.create_task(slow.models.remove(first))
+    await asyncio.sleep(0)
+    again = await slow.models.add("text_embedding", model("again", "org/a").settings)
+    slow.models.pull(again)
+    asking = slow.asking("again")
+    await removal
+    await until(lambda: len(slow.hosts.downloads) == 2)
+    advance(slow.hosts, 2, 2)
+    assert await asking == [vector_of("again")]
+
+
+async def test_nothing_is_downloaded_after_the_end(house: House) -> None:
+    await house.models.close()
+    house.models.pull(house.models.catalogue.get("a"))
+    await quiet()
+    assert house.hosts.downloads == []

@@ -262,7 +262,6 @@ def test_a_folder_within_the_roots_is_kept_as_it_really_is(places: Path, given: 
         "../outside/secret",
         "org/../../outside/secret",
         "org/here",  # a folder of the working directory
-        "./org/here",
         "@/root/circle",
     ],
 )
@@ -279,9 +278,12 @@ def test_a_folder_without_a_model_is_refused(places: Path, given: str) -> None:
         place(places, given)
 
 
-@pytest.mark.parametrize("given", ["a/b/c", "org/na me", "org/", "/".join(["x"] * 50), "-org/x", "org/x--y", "naïve"])
+NEITHER = ["a/b/c", "./org/here", "org/na me", "org/", "/".join(["x"] * 50), "-org/x", "org/x--y", "naïve"]
+
+
+@pytest.mark.parametrize("given", NEITHER)
 def test_what_is_neither_is_refused(places: Path, given: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"neither a name on the hub|not in a folder"):
+    with pytest.raises(InvalidRequest, match=r"neither a name on the hub|not in a folder|holds no model"):
         place(places, given)
 
 
@@ -290,3 +292,39 @@ def test_the_roots_may_be_links_themselves(places: Path) -> None:
     settings = configured(models_dir=places / "models", resources={"local_model_roots": [places / "alias"]})
     assert Inventory(settings, None).placed(str(places / "alias" / "mine")) == str(places / "root" / "mine")
     assert os.path.realpath(places / "alias") == str(places / "root")
+
+
+def test_what_is_there_outside_is_not_told_by_the_words(places: Path) -> None:
+    (places / "models" / "models--org--a").mkdir()
+    said = set()
+    for where in ("secret", "nothing"):
+        with pytest.raises(InvalidRequest) as raised:
+            place(places, f"models--org--a/../../outside/{where}")
+        said.add(raised.value.message)
+    assert len(said) == 1
+
+
+def test_a_part_of_a_download_is_no_model_of_its_own(places: Path) -> None:
+    snapshot = places / "models" / "models--org--a" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    for given in (str(snapshot), "models--org--a/snapshots/abc"):
+        with pytest.raises(InvalidRequest, match="a part of a download"):
+            place(places, given)
+
+
+def test_a_change_of_something_else_leaves_the_default_where_it_is(state: State) -> None:
+    inventory = Inventory(configured(), state)
+    for name in ("a", "b"):
+        inventory.add("text_embedding", entry(name))
+    inventory.change(inventory.catalogue.get("a"), {"keep_alive_minutes": 5.0})
+    assert offered(inventory) == ["a*", "b"]
+
+
+def test_what_is_left_out_decides_nothing(state: State) -> None:
+    Inventory(configured(), state).add("text_embedding", entry("x", default=True))
+    later = configured({"id": "y", "hf_model": "org/y", "default": True}, {"id": "x", "hf_model": "org/x"})
+    inventory = Inventory(later, state)
+    assert offered(inventory) == ["y*", "x"]
+    inventory.change(inventory.catalogue.get("x"), {"enabled": False})
+    assert offered(Inventory(later, state)) == ["y*", "(x)"]

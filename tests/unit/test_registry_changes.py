@@ -1,12 +1,15 @@
 """Models added, changed and removed while they are used: whoever asked is answered, and nothing stays behind."""
 
 import asyncio
+import errno
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from homelab_ai.errors import ModelNotFound, ResourceExhausted, ServiceError
+from homelab_ai.errors import ModelLoadFailed, ModelNotFound, ResourceExhausted, ServiceError
+from homelab_ai.models.files import places
 from homelab_ai.models.inventory import ENTRY_TYPES, Entry
 from homelab_ai.models.memory import BYTES_PER_GB, Footprint
 from homelab_ai.state import State
@@ -231,3 +234,67 @@ async def test_a_model_disabled_while_it_is_loaded_answers_those_who_wait(house:
     house.hosts.starting.set()
     assert await waiting == [vector_of("a")]
     await until(lambda: house.states()["a"] == "available")
+
+
+@pytest.mark.parametrize("moment", ["it waits for room", "it is downloaded"])
+async def test_a_pinned_model_disabled_before_it_is_loaded_does_not_stay(house: House, moment: str) -> None:
+    if moment == "it is downloaded":
+        house.hosts.progress = asyncio.Queue()
+    else:
+        house.busy.update(a=asyncio.Event(), b=asyncio.Event())
+    working = [house.asking(name) for name in house.busy]
+    await until(lambda: len(house.hosts.started) == len(working))
+    waiting = house.asking("d")
+    await until(lambda: len(house.hosts.downloads) > len(working))
+    house.models.change(house.models.catalogue.get("d"), {"enabled": False})
+    if house.hosts.progress:
+        house.hosts.progress.put_nowait((1, 1))
+    for event in house.busy.values():
+        event.set()
+    await asyncio.gather(waiting, *working)
+    await until(lambda: house.states()["d"] == "available")
+
+
+async def test_folders_that_do_not_answer_hold_up_no_load(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, really = threading.Event(), places.is_model
+    monkeypatch.setattr(
+        places, "is_model", lambda folder: answers.wait(20) if "dead" in folder.name else really(folder)
+    )
+    folders = [str(tmp_path / "models" / f"dead-{n}") for n in range(40)]
+    adding = [
+        asyncio.create_task(house.models.add("text_embedding", entry(f"x{n}", hf_model=folder)))
+        for n, folder in enumerate(folders)
+    ]
+    await quiet()
+    assert await asyncio.wait_for(house.ask("a"), 5)
+    answers.set()
+    await asyncio.gather(*adding)
+
+
+async def test_a_folder_that_cannot_be_read_is_a_failed_load_in_words(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*args: object, **options: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", "/mnt/nas/models")
+
+    monkeypatch.setattr(places, "locate", stale)
+    with pytest.raises(ModelLoadFailed, match=r"cannot be looked at: Stale file handle$") as raised:
+        await house.ask("a")
+    assert raised.value.retry_after_seconds == 5
+
+
+async def test_a_peak_does_not_keep_a_model_out_after_a_restart(tmp_path: Path) -> None:
+    state = State.open(tmp_path / "data")
+    house = House(tmp_path, state=state)
+    await house.ask("a")
+    house.host("a").takes = Footprint(3 * BYTES_PER_GB)
+    house.clock.advance(11)
+    await house.ask("a")
+    await until(lambda: not house.loaded())
+    await house.models.close()
+    house = House(tmp_path, state=state)
+    assert await house.ask("a")
+    await house.models.close()
+    state.close()

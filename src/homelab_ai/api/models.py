@@ -240,7 +240,7 @@ async def remove_model(
     """
     services = services_of(request.scope)
     registry = services["models"]
-    model = registry.catalogue.get(model_id)
+    model = registry.catalogue.named(model_id)  # a hub name may stand for one of several
     context_of(request.scope).model = model.id
     try:
         async with asyncio.timeout(services["request_timeout_seconds"]):

@@ -61,6 +61,16 @@ class Catalogue:
             details={"model_id": name[:100], "available_models": [model.id for model in self]},
         )
 
+    def named(self, name: str) -> Model:
+        """Return the model with that id or alias, and no other: for what cannot be undone. Raises `ModelNotFound`."""
+        model = self.get(name)
+        if name.casefold() not in map(str.casefold, model.ranks[0]):
+            raise ModelNotFound(
+                f"No model has the id {name[:100]!r}; what is called so is {model.id!r}",
+                details={"model_id": name[:100], "available_models": [other.id for other in self]},
+            )
+        return model
+
     def choose(self, name: str | None, kind: Kind) -> Model:
         """Return the enabled model that a request of this kind means; no name means the default one.
 

@@ -42,13 +42,13 @@ class Footprints:
         on_gpu = device.startswith("cuda") or (device == "auto" and memory.gpu_is_likely())
         self._estimates[self._key(model)] = memory.estimate(weights, on_gpu=on_gpu)
 
-    def measured(self, model: Model, footprint: Footprint) -> None:
-        """Take note of what it takes now."""
+    def measured(self, model: Model, footprint: Footprint, *, for_good: bool = True) -> None:
+        """Take note of what it takes now, until the service ends or for good."""
         key = self._key(model)
         known = self._measured.get(key, Footprint())
         largest = known.largest(footprint)
         self._measured[key] = largest
-        if self._state and largest != known:
+        if self._state and for_good and largest != known:
             try:
                 self._state.remember_footprint(key, largest.memory_bytes, largest.gpu_memory_bytes)
             except StateError as error:  # then it is estimated after the next start

@@ -53,11 +53,14 @@ class Inventory:
         Looks at folders, so it may take long where they are on another machine. Raises `InvalidRequest`. Whoever adds
         a model over HTTP has no folder read, and learns of none, but those that the operator named for it.
         """
-        by_path = places.must_be_a_folder(hf_model)
+        by_name = not places.must_be_a_folder(hf_model) and places.is_hub_name(hf_model)
         try:
-            absolute = Path(hf_model).expanduser().resolve() if by_path else None
-            folder = absolute or places.placed(hf_model, self._models_dir)
-            allowed = not folder or any(folder.is_relative_to(root.resolve()) for root in self._roots)
+            if by_name:
+                folder = places.placed(hf_model, self._models_dir)
+            else:
+                folder = (self._models_dir / Path(hf_model).expanduser()).resolve()
+            roots = [root.resolve() for root in self._roots]
+            allowed = not folder or any(folder.is_relative_to(root) for root in roots)
         except (OSError, RuntimeError):  # links in a circle, no such home, a name that is too long
             folder, allowed = None, False
         if not allowed:
@@ -67,14 +70,17 @@ class Inventory:
                 "operator lists in resources.local_model_roots",
             )
         if not folder:
-            if places.is_hub_name(hf_model):
-                return hf_model
-            raise InvalidRequest.at(
-                "hf_model", "is neither a name on the hub (organisation/name) nor the whole path of a folder"
-            )
+            return hf_model
+        if any(parent.name.startswith("models--") for parent in (folder, *folder.parents)):
+            raise InvalidRequest.at("hf_model", "is a part of a download; name that as the hub does: organisation/name")
         if not places.is_model(folder):
-            raise InvalidRequest.at("hf_model", "names a folder that holds no model (there is no config.json in it)")
-        placed_by_name = not by_path and folder == (self._models_dir / hf_model).resolve()
+            raise InvalidRequest.at(
+                "hf_model",
+                "names a folder that holds no model (there is no config.json in it)"
+                if places.must_be_a_folder(hf_model)
+                else "is neither a name on the hub (organisation/name) nor the whole path of a folder",
+            )
+        placed_by_name = by_name and folder == (self._models_dir / hf_model).resolve()
         return hf_model if placed_by_name else str(folder)
 
     def add(self, kind: Kind, entry: Entry) -> Model:
@@ -103,7 +109,9 @@ class Inventory:
             raise InvalidRequest.at("default", "a disabled model cannot be the default; enable it as well")
         records = self._without_default(model.kind) if changes.get("default") else dict(self._records)
         key, declared = model.id.casefold(), self._declared(model.id)
-        record = records.pop(key, StoredModel(model.id, model.kind))
+        record = records.get(key, StoredModel(model.id, model.kind))
+        if record.added and declared and not record.hidden:  # the configuration has the name now, so it is left out
+            record = StoredModel(model.id, model.kind)
         settings = {**record.settings, **changes}
         if not enabled:  # another one is the default then, and stays it
             settings.pop("default", None)
@@ -111,6 +119,8 @@ class Inventory:
             settings = {name: value for name, value in settings.items() if getattr(declared, name) != value}
         if settings:
             records[key] = replace(record, settings=settings)
+        else:
+            records.pop(key, None)
         self._keep(records)
         return self.catalogue.get(model.id)
 
@@ -160,27 +170,33 @@ def _laid_over(configured: ModelsSettings, records: Records) -> tuple[ModelsSett
                 if not changed.get("enabled", True):
                     changed = {**changed, "default": False}
                 offered[kind].append(entry.model_copy(update=dict(changed)))
-    problems = []
+    problems, left_out = [], set()
     for record in [record for record in records.values() if record.added]:
         taken = {name for entries in offered.values() for entry in entries for name in _names(entry)}
         try:
             entry = ENTRY_TYPES[record.kind].model_validate(record.settings)
         except (KeyError, ValidationError):
             problems.append(f"model {record.id}, added at run time, is left out: this version cannot read its settings")
+            left_out.add(record.id)
             continue
         if clash := taken & set(_names(entry)):
             names = ", ".join(sorted(clash))
             problems.append(f"model {record.id}, added at run time, is left out: the configuration uses {names} now")
+            left_out.add(record.id)
         else:
             offered[record.kind].append(entry)
     for record in records.values():
-        entries = offered.get(record.kind, [])
-        if record.settings.get("default") and any(entry.id == record.id and entry.enabled for entry in entries):
-            offered[record.kind] = [
-                entry.model_copy(update={"default": entry.id == record.id}) for entry in entries
-            ]  # whatever the configuration says
+        if record.settings.get("default") and record.id not in left_out:
+            offered[record.kind] = _led_by(record.id, offered[record.kind])
     return ModelsSettings.model_construct(None, **{kind: tuple(each) for kind, each in offered.items()}), problems
 
 
 def _names(entry: Entry) -> list[str]:
     return [name.casefold() for name in (entry.id, *entry.aliases)]
+
+
+def _led_by(model_id: str, entries: list[Entry]) -> list[Entry]:
+    """The entries with that one as their default, whatever the configuration says; as they are if it cannot be."""
+    if not any(entry.id == model_id and entry.enabled for entry in entries):
+        return entries
+    return [entry.model_copy(update={"default": entry.id == model_id}) for entry in entries]

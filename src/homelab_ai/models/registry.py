@@ -7,6 +7,7 @@ scheduler decides which of the slots hold a process, and downloads see to the fi
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from homelab_ai.models import refusals
@@ -50,6 +51,7 @@ class LocalModels:
         self._scheduler = Scheduler(settings, launcher, self._downloads, footprints, clock)
         self._slots: dict[str, Slot] = {}
         """Of each model on offer, by id."""
+        self._lookers = ThreadPoolExecutor(2, thread_name_prefix="look at a folder")
         self._removals: set[asyncio.Task[int]] = set()
         self._requests = 0
         """How many there are now, at work or waiting."""
@@ -109,7 +111,7 @@ class LocalModels:
 
         Raises `Conflict` for a model that is a folder of this machine.
         """
-        self._slot(model)
+        self._slot(model).forgive()  # a download that failed is tried again by this
         if places.must_be_a_folder(model.settings.hf_model):
             raise refusals.nothing_to_download(model)
         self._downloads.start(model)
@@ -124,7 +126,10 @@ class LocalModels:
         Raises `InvalidRequest` for a folder that models may not be added from, `Conflict` when a name is taken, and
         `ResourceExhausted` when it cannot be kept.
         """
-        hf_model = await asyncio.to_thread(self._inventory.placed, entry.hf_model)
+        # With threads of its own: folders that do not answer must not hold up those who load models.
+        hf_model = await asyncio.get_running_loop().run_in_executor(
+            self._lookers, self._inventory.placed, entry.hf_model
+        )
         model = self._inventory.add(kind, entry.model_copy(update={"hf_model": hf_model}))
         self._follow_inventory()
         return model
@@ -159,14 +164,15 @@ class LocalModels:
         self._inventory.remove(model)
         self._follow_inventory()
         shared = any(other.settings.revision == model.settings.revision for other in others)
-        removal = asyncio.create_task(self._carry_out_removal(slot, shared=shared, purge=purge))
+        ending = [] if shared else self._downloads.cancel(model)
+        removal = asyncio.create_task(self._carry_out_removal(slot, ending, purge=purge))
         self._removals.add(removal)
         removal.add_done_callback(self._removals.discard)
         return await asyncio.shield(removal)
 
-    async def _carry_out_removal(self, slot: Slot, *, shared: bool, purge: bool) -> int:
-        if not shared:
-            await self._downloads.cancel(slot.model)
+    async def _carry_out_removal(self, slot: Slot, ending: list[asyncio.Task[None]], *, purge: bool) -> int:
+        if ending:
+            await asyncio.wait(ending)
         if slot.loading:
             await asyncio.wait([slot.loading])
         if slot.resident:
@@ -183,6 +189,7 @@ class LocalModels:
         await closing
         if self._removals:
             await asyncio.wait(self._removals)
+        self._lookers.shutdown(wait=False, cancel_futures=True)
 
     def _slot(self, model: Model) -> Slot:
         if slot := self._slots.get(model.id):

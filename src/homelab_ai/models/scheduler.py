@@ -131,7 +131,7 @@ class Scheduler:
         resident.last_used = self._clock.time()
         if resident.draining:
             self.drain(resident)
-        elif not resident.leases and resident.last_used - resident.measured_at >= _MEASURED_AGAIN_AFTER_SECONDS:
+        elif resident.last_used - resident.measured_at >= _MEASURED_AGAIN_AFTER_SECONDS:
             resident.measured_at = resident.last_used
             self._task(self._measure_again(slot, resident))
         self.settle()
@@ -241,6 +241,9 @@ class Scheduler:
             slot.prepared = True
         except DownloadFailed as failure:
             slot.refuse(refusals.load_failed(slot, slot.failed(str(failure), self._clock.time())))
+        except OSError as error:
+            cause = f"its files cannot be looked at: {error.strerror or type(error).__name__}"
+            slot.refuse(refusals.load_failed(slot, slot.failed(cause, self._clock.time())))
         except Exception as fault:  # noqa: BLE001 - it is those who wait that are to know
             slot.refuse(fault)
         finally:
@@ -281,7 +284,7 @@ class Scheduler:
                 self._queue.insert(0, slot)
             else:
                 slot.give(resident)
-                if slot.drain_when_loaded:
+                if slot.drain_when_loaded or not slot.model.settings.enabled:
                     self.drain(resident)
         slot.drain_when_loaded = False
         self.settle()
@@ -309,6 +312,7 @@ class Scheduler:
         footprint = await resident.host.footprint()
         if footprint and slot.resident is resident:
             resident.footprint = footprint
-            self._footprints.measured(slot.model, footprint)
+            # One peak must not keep a model out for ever that fits when it is fresh.
+            self._footprints.measured(slot.model, footprint, for_good=footprint.fits(self.budget))
             self._let_go(self.used.missing(self.budget), overdrawn=True)
             self.settle()

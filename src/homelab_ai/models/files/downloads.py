@@ -90,8 +90,9 @@ class Downloads:
         self._models_dir = models_dir
         self._clock = clock
         self._downloads: dict[_Source, _Download] = {}
-        self._purges: dict[str, asyncio.Future[int]] = {}
+        self._purges: dict[str, asyncio.Task[int]] = {}
         """Under way, by hub name."""
+        self._closed = False
 
     def of(self, model: Model) -> Progress | None:
         """Return how far the model's download is, or how the last one ended; None if there was none."""
@@ -102,6 +103,8 @@ class Downloads:
         """Have the model downloaded, whatever there is of it already. One that is under way goes on."""
         source = _source(model)
         former = self._downloads.get(source)
+        if self._closed:
+            return
         if not former or former.progress.state != "running":
             download = self._downloads[source] = _Download(self._clock.time())
             # With a context of its own: what it logs must not carry the id of the request that started it.
@@ -137,34 +140,45 @@ class Downloads:
                 break
             await changed.wait()
 
-    async def cancel(self, model: Model) -> None:
-        """End the model's download, and wait until its process is gone. What has come is kept."""
-        await self._end([download for source, download in self._downloads.items() if source == _source(model)])
+    def cancel(self, model: Model) -> list[asyncio.Task[None]]:
+        """End the model's download. Returns what ends when its process is gone. What has come is kept."""
+        return self._end([download for source, download in self._downloads.items() if source == _source(model)])
 
     async def purge(self, model: Model) -> int:
         """Remove all that was downloaded under the model's hub name, and return how many bytes that was.
 
-        Downloads of that name wait meanwhile. It is done even when the caller gives up waiting.
+        Whoever wants a model of that name waits meanwhile. It is done even when the caller gives up waiting.
         """
         hf_model = model.settings.hf_model
-        await self._end([download for source, download in self._downloads.items() if source[0] == hf_model])
-        await self._wait_for_purge(hf_model)
-        purge = asyncio.ensure_future(asyncio.to_thread(places.purge, hf_model, self._models_dir))
-        self._purges[hf_model] = purge
-        purge.add_done_callback(lambda _: self._purges.pop(hf_model))
+        purge = self._purges.get(hf_model)
+        if not purge:
+            # From this moment on: nothing can be begun that would find its files gone.
+            purge = self._purges[hf_model] = asyncio.create_task(self._purge(hf_model))
+            purge.add_done_callback(lambda _: self._purges.pop(hf_model))
         return await asyncio.shield(purge)
 
     async def close(self) -> None:
         """End all downloads, and wait until their processes are gone."""
-        await self._end(list(self._downloads.values()))
+        self._closed = True
+        if ending := self._end(list(self._downloads.values())):
+            await asyncio.wait(ending)
+
+    async def _purge(self, hf_model: str) -> int:
+        of_that_name = [download for source, download in self._downloads.items() if source[0] == hf_model]
+        if ending := self._end(of_that_name):
+            await asyncio.wait(ending)
+        return await asyncio.to_thread(places.purge, hf_model, self._models_dir)
 
     @staticmethod
-    async def _end(downloads: list[_Download]) -> None:
-        tasks = [download.task for download in downloads if download.task and not download.task.done()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+    def _end(downloads: list[_Download]) -> list[asyncio.Task[None]]:
+        tasks = []
+        for download in downloads:
+            if download.progress.state == "running":
+                download.end("the download was ended")  # now, so that the next who wants it begins a new one
+            if download.task and not download.task.done():
+                download.task.cancel()
+                tasks.append(download.task)
+        return tasks
 
     async def _wait_for_purge(self, hf_model: str) -> None:
         while purge := self._purges.get(hf_model):
@@ -181,9 +195,6 @@ class Downloads:
             host = await self._start_host(self._plan(model), on_progress)
         except (HostLoadFailed, HostDied) as failure:
             download.end(str(failure))
-        except asyncio.CancelledError:
-            download.end("the download was ended")
-            raise
         except Exception:
             log.exception("model %s could not be downloaded", model.id)
             download.end("a fault of the service")

@@ -7,8 +7,10 @@ there, and how large it is before a host is started for it. `models.files.hub` d
 import contextlib
 import importlib.util
 import json
+import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -157,7 +159,13 @@ def purge(hf_model: str, models_dir: Path) -> int:
 
 
 def _bytes_within(folder: Path) -> int:
-    return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_symlink() and file.is_file())
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # gone meanwhile
+                status = (Path(parent) / name).lstat()
+                size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return size
 
 
 def _downloaded(hf_model: str, revision: str | None, models_dir: Path) -> Path | None:
