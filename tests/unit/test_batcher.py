@@ -29,7 +29,7 @@ class Bench:
         self.host = FakeHost(HostPlan("model", "an.engine", {}, 10))
         self.host.busy = asyncio.Event()
         self.batcher = Batcher(
-            self.host, BatchingSettings.model_validate({"window_ms": 0, **batching}), Turns(4), self.clock
+            self.host, BatchingSettings.model_validate({"window_ms": 0, **batching}), Turns(4, self.clock), self.clock
         )
 
     def ask(self, *items: str, **how: Any) -> asyncio.Task[list[Any]]:
@@ -359,7 +359,7 @@ async def test_after_a_shared_run_its_callers_are_waited_for(benches: Callable[.
 
 
 async def test_hosts_on_the_cpu_take_turns_and_others_do_not() -> None:
-    turns, at_work, log = Turns(2), set[str](), list[set[str]]()
+    turns, at_work, log = Turns(2, Clock()), set[str](), list[set[str]]()
 
     async def work(name: str, *, on_cpu: bool) -> None:
         async with turns.take(on_cpu=on_cpu):
@@ -377,7 +377,7 @@ async def test_hosts_on_the_cpu_take_turns_and_others_do_not() -> None:
 
 async def test_a_run_that_hangs_does_not_take_the_other_models_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("homelab_ai.models.turns._PATIENCE_SECONDS", 0.01)
-    turns = Turns(2)
+    turns = Turns(2, asyncio.get_running_loop())
     async with turns.take(on_cpu=True), asyncio.timeout(1), turns.take(on_cpu=True):
         pass
     async with asyncio.timeout(1), turns.take(on_cpu=True), turns.take(on_cpu=False):

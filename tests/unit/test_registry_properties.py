@@ -84,13 +84,13 @@ class Registry(RuleBasedStateMachine):
         """Let all that can go on without time passing go on."""
 
         async def until_quiet() -> None:
-            for _ in range(3):  # what has been prepared may let another one be
-                for _ in range(30):
+            # To the very end, and not so many steps: how many there are depends on how fast threads are.
+            while True:
+                while self.loop._ready:  # type: ignore[attr-defined]
                     await asyncio.sleep(0)
-                while any(slot.preparing for slot in self._slots()):  # in a thread
-                    await asyncio.sleep(0.0005)
-            for _ in range(30):
-                await asyncio.sleep(0)
+                if not any(slot.preparing for slot in self._slots()):  # in a thread
+                    return
+                await asyncio.sleep(0.0005)
 
         self.loop.run_until_complete(until_quiet())
 

@@ -71,7 +71,7 @@ class Inventory:
             )
         if not folder:
             return hf_model
-        if any(parent.name.startswith("models--") for parent in (folder, *folder.parents)):
+        if any(folder.is_relative_to(download.resolve()) for download in self._models_dir.glob("models--*")):
             raise InvalidRequest.at("hf_model", "is a part of a download; name that as the hub does: organisation/name")
         if not places.is_model(folder):
             raise InvalidRequest.at(

@@ -51,7 +51,7 @@ class Scheduler:
         self._clock = clock
         self._queue: list[Slot] = []
         """Models that are to be loaded and wait for room, in the order in which they were asked for."""
-        self._turns = Turns(settings.resources.max_concurrent_requests)
+        self._turns = Turns(settings.resources.max_concurrent_requests, clock)
         self._timer: Timer | None = None
         self._timer_due = math.inf
         self._tasks: set[asyncio.Task[None]] = set()

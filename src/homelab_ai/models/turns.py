@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from homelab_ai.models.clock import Clock
+
 _PATIENCE_SECONDS = 2.0
 """A run that waits longer for the CPU starts all the same: one that hangs must not take all models with it."""
 
@@ -11,7 +13,8 @@ _PATIENCE_SECONDS = 2.0
 class Turns:
     """Who may work now."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, clock: Clock) -> None:
+        self._clock = clock
         self._at_once = asyncio.Semaphore(at_once)
         self._cpu = asyncio.Lock()
 
@@ -19,9 +22,21 @@ class Turns:
     async def take(self, *, on_cpu: bool) -> AsyncIterator[None]:
         """Wait for a turn, and have it to the end of the block."""
         async with contextlib.AsyncExitStack() as held:
-            if on_cpu:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_PATIENCE_SECONDS):
-                        await held.enter_async_context(self._cpu)
+            if on_cpu and await self._cpu_in_time():
+                held.callback(self._cpu.release)
             await held.enter_async_context(self._at_once)
             yield
+
+    async def _cpu_in_time(self) -> bool:
+        """Wait for the CPU, but not for ever. Returns whether it is held now."""
+        turn = asyncio.ensure_future(self._cpu.acquire())
+        timer = self._clock.call_later(_PATIENCE_SECONDS, turn.cancel)
+        try:
+            await asyncio.wait([turn])
+        except asyncio.CancelledError:
+            if not turn.cancel() and not turn.cancelled():
+                self._cpu.release()  # it came in the moment in which the caller went
+            raise
+        finally:
+            timer.cancel()
+        return not turn.cancelled()
