@@ -15,14 +15,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from homelab_ai.api import documents, embed, health, models, pulls, shutdown
+from homelab_ai.api import caption, documents, embed, health, models, pulls, shutdown
 from homelab_ai.api.access import AccessMiddleware, Gate
 from homelab_ai.api.context import ContextMiddleware
 from homelab_ai.api.envelope import translate_http_exception, translate_validation_error
 from homelab_ai.api.keys import KeyRing, make_first_key
 from homelab_ai.api.reading import BodyLimits
 from homelab_ai.api.services import Services
-from homelab_ai.embedding.service import ENGINE, EmbeddingService
+from homelab_ai.captioning import service as captioning
+from homelab_ai.captioning.decoder import Decoder
+from homelab_ai.captioning.service import CaptionService
+from homelab_ai.embedding import service as embedding
+from homelab_ai.embedding.service import EmbeddingService
+from homelab_ai.models.catalogue import Kind
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.hosts.host import Host, StartHost
 from homelab_ai.models.registry import LocalModels
@@ -32,8 +37,10 @@ from homelab_ai.telemetry import logs
 
 log = logging.getLogger(__name__)
 
+_ENGINES: dict[Kind, str] = {"text_embedding": embedding.ENGINE, "image_caption": captioning.ENGINE}
+
 _DESCRIPTION = """
-Text embeddings for every app in a home. (Image captions and clean web pages are to come.)
+Text embeddings and image captions for every app in a home. (Clean web pages are to come.)
 
 Send an API key as `Authorization: Bearer <api-key>`. Every answer carries an `X-Request-ID`, which stands in the log
 too (send your own, and it is kept); every error has one shape and a code that programs can rely on.
@@ -54,9 +61,9 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
         state = State.open(settings.data_dir)
         try:
             make_first_key(settings.security, state, _show_first_key)
-            registry = LocalModels(
-                settings, {"text_embedding": ENGINE}, start_host, clock=clock or asyncio.get_running_loop(), state=state
-            )
+            time = clock or asyncio.get_running_loop()
+            registry = LocalModels(settings, _ENGINES, start_host, clock=time, state=state)
+            decoder = Decoder(start_host, settings.limits.max_image_megapixels, time)
             try:
                 with shutdown.noticed() as stopping:
                     yield Services(
@@ -64,10 +71,12 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
                         state=state,
                         models=registry,
                         embedding=EmbeddingService(registry, settings),
+                        captioning=CaptionService(registry, decoder, settings),
                         request_timeout_seconds=settings.resources.request_timeout_seconds,
                         stopping=stopping,
                     )
             finally:
+                await decoder.close()
                 await registry.close()
         finally:
             state.close()
@@ -95,7 +104,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
             RequestValidationError: translate_validation_error,
         },
     )
-    for room in (embed, pulls, models, health):
+    for room in (embed, caption, pulls, models, health):
         app.include_router(room.router)
     app.openapi = partial(documents.openapi, app)  # type: ignore[method-assign]
     return app

@@ -29,6 +29,7 @@ TABLE: dict[tuple[str, str], Access] = {
     ("GET", "/openapi.json"): "public",
     ("HEAD", "/openapi.json"): "public",
     ("POST", "/api/embed"): "embed",
+    ("POST", "/api/caption"): "caption",
     ("GET", "/api/models"): "read",
     ("POST", "/api/models"): "admin",
     ("GET", "/api/models/{model_id:path}"): "read",
@@ -41,6 +42,7 @@ TABLE: dict[tuple[str, str], Access] = {
 }
 BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("POST", "/api/embed"): {"texts": ["a"]},
+    ("POST", "/api/caption"): {"image": "aW1hZ2U6IGNhdA=="},  # what the fake decoder takes for one
     ("POST", "/api/models"): {"type": "text_embedding", "id": "new", "hf_model": "org/new"},
     ("PATCH", "/api/models/{model_id:path}"): {"default": True},
 }

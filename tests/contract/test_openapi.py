@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from contract.answers import serving
+from homelab_ai.api.caption import CaptionResponse
 from homelab_ai.api.documents import ErrorEnvelope
 from homelab_ai.api.embed import EmbedRequest, EmbedResponse
 from homelab_ai.api.health import Alive, Ready
@@ -26,6 +27,15 @@ COMMON = {"UNAUTHORIZED": 401, "FORBIDDEN": 403, "INTERNAL_ERROR": 500}
 BODY = {"INVALID_REQUEST": 400, "PAYLOAD_TOO_LARGE": 413, "UNSUPPORTED_MEDIA_TYPE": 415, "TIMEOUT": 504}
 CODES: dict[tuple[str, str], dict[str, int]] = {
     ("post", "/api/embed"): {
+        **COMMON,
+        **BODY,
+        "MODEL_NOT_FOUND": 404,
+        "MODEL_NOT_LOADED": 409,
+        "INFERENCE_FAILED": 500,
+        "MODEL_LOAD_FAILED": 503,
+        "RESOURCE_EXHAUSTED": 503,
+    },
+    ("post", "/api/caption"): {
         **COMMON,
         **BODY,
         "MODEL_NOT_FOUND": 404,
@@ -65,6 +75,7 @@ EVENTS = {("get", "/api/models/{model_id}/pull")}
 MODELS: tuple[type[BaseModel], ...] = (
     AddModelRequest,
     Alive,
+    CaptionResponse,
     ChangeModelRequest,
     DownloadResponse,
     EmbedRequest,

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import orjson
 
+from homelab_ai.captioning import decoder
+from homelab_ai.captioning import service as captioning
 from homelab_ai.models.files.downloads import ENGINE
-from homelab_ai.models.hosts.host import Answer, Host, HostDied, HostPlan, OnProgress
+from homelab_ai.models.hosts.host import Answer, Host, HostDied, HostPlan, OnProgress, RunFailed
 from homelab_ai.models.memory import Footprint
 
 DIMENSIONS = 8
@@ -118,6 +120,47 @@ class Vectors:
 VECTORS = Vectors()
 
 
+class FakeDecoder(FakeHost):
+    """Takes a file that says `image: NAME` for an image; other files are refused by what they say, or kill it."""
+
+    async def _answer_to(self, body: bytes) -> Answer:
+        word, _, rest = body.decode("latin-1").partition(": ")
+        match word:
+            case "image":
+                pixels = rest.encode().ljust(3, b" ")[:3]
+                return Answer({"width": 1, "height": 1}, pixels)
+            case "unknown" | "damaged" | "too_large":
+                return Answer({"refused": word, "reason": rest}, b"")
+            case "deadly":
+                self.kill()
+                raise HostDied("its process was ended by SIGKILL", run_had_started=True)
+            case _:
+                raise RunFailed("RuntimeError", "")
+
+    async def run(self, options: dict[str, Any], body: bytes) -> Answer:
+        self.runs.append([body.decode("latin-1")])
+        if self.busy:
+            await self.busy.wait()
+        return await self._answer_to(body)
+
+
+class FakeCaptioner(FakeHost):
+    """Says of each image what its pixels say."""
+
+    async def run(self, options: dict[str, Any], body: bytes) -> Answer:
+        names = [body[start + 8 : start + 11].decode().strip() for start in range(0, len(body), 11)]
+        self.runs.append([f"{name} {options}" for name in names])
+        if options["prompt"] == "refused":
+            return Answer({"refused": "prompt"}, b"")
+        if error := self.on_run(names):
+            raise error
+        asked = f", asked {options['prompt']}" if options["prompt"] else ""
+        return Answer({}, orjson.dumps([f"a picture of {name}{asked}" for name in names]))
+
+
+_KINDS: dict[str, type[FakeHost]] = {captioning.ENGINE: FakeCaptioner, decoder.ENGINE: FakeDecoder}
+
+
 class FakeHosts:
     """Stands where `Host.start` stands, and remembers what it started."""
 
@@ -144,7 +187,7 @@ class FakeHosts:
             await self.starting.wait()
         if error := self.on_start(plan):
             raise error
-        host = FakeHost(plan)
+        host = _KINDS.get(plan.engine, FakeHost)(plan)
         self.prepare(host)
         self.started.append(host)
         return host

@@ -307,8 +307,6 @@ def test_nothing_reserved_is_in_use_by_default() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("limits.max_images", 1),
-        ("limits.max_image_megapixels", 1),
         ("security.rate_limit", "1/second"),
         ("crawl.enabled", False),
         ("crawl.allow_networks", ["10.0.0.0/8"]),

@@ -90,6 +90,9 @@ class ModelResponse(BaseModel):
     device: str | None
     precision: str | None
     max_length: int | None = Field(description="Its window in tokens: longer texts are cut.")
+    promptable: bool | None = Field(
+        description="Whether it follows the `prompt` of a captioning request. Known once it has been loaded."
+    )
     loads: int = Field(description="How often it has been loaded since the service started.")
     load_seconds: float | None = Field(description="How long the last load took.")
     failure: str | None = Field(description="Why it could not be loaded, when that is its state.")
@@ -324,6 +327,7 @@ def model_response(snapshot: Snapshot) -> ModelResponse:
         device=described.get("device"),
         precision=described.get("precision"),
         max_length=described.get("max_length", getattr(settings, "max_length", None)),
+        promptable=described.get("promptable"),
         pinned=snapshot.keep_alive_seconds == PINNED,
         keep_alive_seconds=None if snapshot.keep_alive_seconds == PINNED else snapshot.keep_alive_seconds,
         idle_seconds=_rounded(snapshot.idle_seconds),

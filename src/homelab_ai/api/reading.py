@@ -78,7 +78,7 @@ class JsonRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def read_then_handle(request: Request) -> Response:
-            return await handler(await _read(request) if self.body_field else request)
+            return await handler(await read(request) if self.body_field else request)
 
         return read_then_handle
 
@@ -113,8 +113,14 @@ class _ReadRequest(Request):
         return self.parsed
 
 
-async def _read(request: Request) -> Request:
-    content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+def content_type_of(request: Request) -> str:
+    """The media type of the body, without parameters, in lower case."""
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+async def read(request: Request) -> Request:
+    """Return the request with its JSON read. Raises `InvalidRequest` or `UnsupportedMediaType`."""
+    content_type = content_type_of(request)
     if not _JSON_TYPE.fullmatch(content_type):
         raise UnsupportedMediaType(
             f"This route reads JSON, not {content_type[:100] or 'a body of unknown type'}; "

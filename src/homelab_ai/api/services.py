@@ -6,6 +6,7 @@ from typing import TypedDict, cast
 from starlette.types import Scope
 
 from homelab_ai.api.access import Gate
+from homelab_ai.captioning.service import CaptionService
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.state import State
@@ -18,6 +19,7 @@ class Services(TypedDict):
     state: State
     models: LocalModels
     embedding: EmbeddingService
+    captioning: CaptionService
     request_timeout_seconds: float
     stopping: asyncio.Event
     """Set when the service is told to stop, while its last requests are answered."""

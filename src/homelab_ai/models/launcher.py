@@ -7,6 +7,9 @@ from homelab_ai.models.catalogue import Kind, Model
 from homelab_ai.models.hosts.host import Host, HostDied, HostPlan, StartHost
 from homelab_ai.settings import Settings
 
+_PART_OF_THE_TIMEOUT = 0.9
+"""What an engine that can stop by itself may take over one run, before it is taken for hung."""
+
 log = logging.getLogger(__name__)
 
 
@@ -42,6 +45,10 @@ class Launcher:
         return HostPlan(
             model_id=model.id,
             engine=self._engines[model.kind],
-            options={**settings, "models_dir": self._models_dir},
+            options={
+                **settings,
+                "models_dir": self._models_dir,
+                "run_seconds": _PART_OF_THE_TIMEOUT * self._resources.request_timeout_seconds,
+            },
             run_timeout_seconds=self._resources.request_timeout_seconds,
         )

@@ -245,12 +245,8 @@ class LimitsSettings(_Section):
 
     max_body_mb: Amount = Field(default=64, description="Largest request body, in MB (of 1024 x 1024 bytes).")
     max_texts: Count = Field(default=4096, description="Most texts in one embedding request.")
-    max_images: Annotated[Count, Mark.RESERVED] = Field(
-        default=64, description="Most images in one captioning request."
-    )
-    max_image_megapixels: Annotated[Amount, Mark.RESERVED] = Field(
-        default=64, description="Largest image, in millions of pixels."
-    )
+    max_images: Count = Field(default=64, description="Most images in one captioning request.")
+    max_image_megapixels: Amount = Field(default=64, description="Largest image, in millions of pixels.")
 
     @property
     def max_body_bytes(self) -> int:

@@ -1,0 +1,270 @@
+"""`POST /api/caption`: images in, as a form or in JSON, and a description of each out."""
+
+import asyncio
+import base64
+import binascii
+import re
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from homelab_ai.api.access import needs
+from homelab_ai.api.context import context_of
+from homelab_ai.api.documents import errors
+from homelab_ai.api.priority import lane_of
+from homelab_ai.api.reading import RequestBody, content_type_of, read, while_connected
+from homelab_ai.api.services import services_of
+from homelab_ai.captioning.service import DEFAULT_NEW_TOKENS, Image, Wishes
+from homelab_ai.errors import (
+    Forbidden,
+    InferenceFailed,
+    InvalidRequest,
+    ModelLoadFailed,
+    ModelNotFound,
+    ModelNotLoaded,
+    PayloadTooLarge,
+    RequestTimeout,
+    ResourceExhausted,
+    ServiceError,
+    UnsupportedMediaType,
+)
+
+router = APIRouter(tags=["Captions"])
+
+Images = list[Image | ServiceError]
+"""An image that could not be read is an error in its place: it must not spoil the others of a batch."""
+
+_FORM = "multipart/form-data"
+_DATA_URI = re.compile(r"data:[^,;]*(?:;[^,;]+)*;base64,", re.IGNORECASE)
+_WHITE_SPACE = bytes(range(33))
+_LONG_TEXT = 100_000
+"""Characters; to decode more than that is done in a thread."""
+
+
+class CaptionRequest(RequestBody):
+    """Images to describe, and how."""
+
+    image: str | None = Field(default=None, description="One image file in base64, bare or as a data URI.")
+    batch: list[str] | None = Field(
+        default=None, description="Several of them, up to `limits.max_images` (64 unless set otherwise)."
+    )
+    model: str | None = Field(
+        default=None, max_length=512, description="Id, alias or hub name of the model; the default model when absent."
+    )
+    prompt: str | None = Field(
+        default=None, max_length=4000, description="What to say of the image. Only for models that follow prompts."
+    )
+    max_new_tokens: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=DEFAULT_NEW_TOKENS, description="Where a caption is cut off at the latest."
+    )
+    num_beams: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=1, description="How many captions are followed up to choose the best from: slower, at times better."
+    )
+
+
+class ItemError(BaseModel):
+    """Why there is no caption of this image."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class Caption(BaseModel):
+    """The caption of one image of a batch, or its error."""
+
+    index: int = Field(description="Position of the image in the batch.")
+    caption: str | None = None
+    error: ItemError | None = None
+
+
+class CaptionResponse(BaseModel):
+    """The description of one image, or of each image of a batch."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "request_id": "3f0c6f0e-6a55-4d0f-9c3a-0d0f1c6b8f11",
+                "caption": "two cats sleeping on a couch",
+                "model_used": "blip-base",
+                "processing_time_ms": 150,
+            }
+        }
+    )
+
+    request_id: str = Field(description="The request's id.")
+    caption: str | None = Field(default=None, description="What there is to see, where one image was sent.")
+    captions: list[Caption] | None = Field(
+        default=None, description="The same for each image of a batch, in their order, or what is wrong with it."
+    )
+    model_used: str = Field(description="Id of the model that answered.")
+    processing_time_ms: int = Field(description="How long the answer took, the wait for the model included.")
+
+
+def _bodies() -> dict[str, Any]:
+    """Describe the two kinds of body that the route takes, for FastAPI cannot say so itself."""
+    schema = CaptionRequest.model_json_schema()
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "The image files."}
+    fields = {name: field for name, field in schema["properties"].items() if name not in {"image", "batch"}}
+    form = {"type": "object", "properties": {"image": files, **fields}, "required": ["image"]}
+    return {
+        "required": True,
+        "content": {
+            _FORM: {"schema": form, "encoding": {"image": {"contentType": "image/*"}}},
+            "application/json": {"schema": schema},
+        },
+    }
+
+
+@router.post(
+    "/api/caption",
+    summary="Describe images",
+    dependencies=[needs("caption")],
+    response_model_exclude_none=True,
+    responses=errors(
+        InvalidRequest,
+        ModelNotFound,
+        ModelNotLoaded,
+        PayloadTooLarge,
+        UnsupportedMediaType,
+        InferenceFailed,
+        ModelLoadFailed,
+        ResourceExhausted,
+        RequestTimeout,
+    ),
+    openapi_extra={"requestBody": _bodies()},
+)
+async def caption(request: Request) -> CaptionResponse:
+    """Describe one image or several: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files.
+
+    As a form, with the files in `image` (several of them are a batch) and the rest as its other fields; or as JSON,
+    with one image in `image` or several in `batch`. In a batch each image has a caption or an error of its own.
+    """
+    started = time.perf_counter()
+    context, captioning = context_of(request.scope), services_of(request.scope)["captioning"]
+    body, images, one = await (_of_form(request) if content_type_of(request) == _FORM else _of_json(request))
+    model = captioning.choose(body.model)
+    context.model = model.id
+    if not context.identity.may_use(model.id):
+        raise Forbidden(f"{context.identity.name!r} may not use model {model.id!r}", details={"model_id": model.id})
+    wishes = Wishes(body.prompt, body.max_new_tokens, body.num_beams)
+    results = await while_connected(request, captioning.caption(images, model, wishes, lane_of(request)))
+    answer = CaptionResponse(
+        request_id=context.request_id,
+        model_used=model.id,
+        processing_time_ms=round(1000 * (time.perf_counter() - started)),
+    )
+    if one:
+        (result,) = results
+        if isinstance(result, ServiceError):
+            raise result
+        answer.caption = result
+    else:
+        answer.captions = [_captioned(index, result) for index, result in enumerate(results)]
+    return answer
+
+
+def _captioned(index: int, result: str | ServiceError) -> Caption:
+    if isinstance(result, ServiceError):
+        error = ItemError(code=result.code, message=result.message, details=result.details)
+        return Caption(index=index, error=error)
+    return Caption(index=index, caption=result)
+
+
+# --- the two ways of sending images
+
+
+async def _of_json(request: Request) -> tuple[CaptionRequest, Images, bool]:
+    """Return the request, its images, and whether there is one that is no batch."""
+    if content_type_of(request).startswith("image/"):
+        raise UnsupportedMediaType(
+            f"This route reads JSON or a form ({_FORM}), not a bare image; send it as the field `image` of a form",
+            details={"content_type": content_type_of(request)[:100]},
+        )
+    body = _validated(await (await read(request)).json())
+    if body.image is not None and body.batch is not None:
+        raise InvalidRequest.at("batch", "stands beside `image`; send one of the two")
+    if body.image is None and body.batch is None:
+        raise InvalidRequest.at("image", "is required: a base64 string, or several in `batch`")
+    if body.image is not None:
+        return body, [await _decoded(body.image, "image")], True
+    batch = body.batch or []
+    limit = services_of(request.scope)["captioning"].max_images
+    if not 1 <= len(batch) <= limit:
+        raise InvalidRequest.at("batch", f"holds {len(batch)} images; send 1 to {limit}")
+    return body, [await _decoded(text, f"batch[{index}]") for index, text in enumerate(batch)], False
+
+
+async def _of_form(request: Request) -> tuple[CaptionRequest, Images, bool]:
+    """The same for a form. Its files are closed, and with that gone, when they have been read."""
+    limit = services_of(request.scope)["captioning"].max_images
+    try:
+        async with request.form(max_files=limit + 1, max_fields=len(CaptionRequest.model_fields)) as form:
+            body = _validated(_fields(form))
+            files = form.getlist("image")
+            if not files:
+                raise InvalidRequest.at("image", "is required: an image file, or several under the same name")
+            if len(files) > limit:
+                raise InvalidRequest.at("image", f"holds more than the {limit} images that one request may; send fewer")
+            return body, await _contents(files), len(files) == 1
+    except HTTPException as error:
+        raise InvalidRequest.at("body", f"cannot be read as a form: {error.detail}") from error
+
+
+def _fields(form: FormData) -> dict[str, Any]:
+    """All but the files, as JSON would have them."""
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if name == "image":
+            continue
+        if isinstance(value, UploadFile):
+            raise InvalidRequest.at(name[:100] or '""', "is a file; files go into the field `image`")
+        if name in fields:
+            raise InvalidRequest.at(name[:100] or '""', "is there twice; send it once")
+        fields[name] = int(value) if name in _NUMBERS and re.fullmatch(r"-?[0-9]{1,9}", value) else value
+    return fields
+
+
+_NUMBERS = {"max_new_tokens", "num_beams"}
+
+
+async def _contents(files: Sequence[UploadFile | str]) -> Images:
+    images: Images = []
+    for index, file in enumerate(files):
+        field = "image" if len(files) == 1 else f"image[{index}]"
+        # A part without a file name is a plain field: then it is an image in base64, as in JSON.
+        images.append(Image(await file.read(), field) if isinstance(file, UploadFile) else await _decoded(file, field))
+    return images
+
+
+def _validated(given: Any) -> CaptionRequest:
+    try:
+        return CaptionRequest.model_validate(given, strict=True)
+    except ValidationError as error:
+        wrong = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
+        raise RequestValidationError(wrong) from error
+
+
+async def _decoded(text: str, field: str) -> Image | ServiceError:
+    """Read base64, bare or as a data URI, in any of the ways in which it is written."""
+    if re.match(r"https?://", text[:8], re.IGNORECASE):
+        return InvalidRequest.at(field, "is an address; send the content of the image, in base64")
+    decode = _from_base64 if len(text) < _LONG_TEXT else lambda text: asyncio.to_thread(_from_base64, text)
+    try:
+        data = decode(text)
+        return Image(data if isinstance(data, bytes) else await data, field)
+    except (binascii.Error, UnicodeEncodeError):
+        return InvalidRequest.at(field, "is not base64; send the content of an image file, in base64")
+
+
+def _from_base64(text: str) -> bytes:
+    start = found.end() if (found := _DATA_URI.match(text[:200])) else 0
+    digits = text[start:].encode("ascii").translate(None, _WHITE_SPACE).translate(bytes.maketrans(b"-_", b"+/"))
+    return base64.b64decode(digits.rstrip(b"=") + b"=" * (-len(digits.rstrip(b"=")) % 4), validate=True)

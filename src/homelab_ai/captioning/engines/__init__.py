@@ -1,0 +1,1 @@
+"""Engines, imported only inside model hosts."""

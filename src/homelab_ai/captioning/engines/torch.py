@@ -1,0 +1,196 @@
+"""The captioning engines on torch: the BLIP family, and promptable vision-language models.
+
+Imported only inside a model host. Models are transformers' own classes with their own preprocessing and generation, so
+captions are those of transformers. What is ours is what a service needs around it: the precision that the processor is
+fast in, images one at a time through the vision tower, and a deadline.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BlipForConditionalGeneration,
+)
+
+from homelab_ai.models.files import places
+from homelab_ai.models.hosts.engine import Engine, LoadError, Report
+
+DEFAULT_PROMPT = "Describe this image in one sentence."
+
+_SIZE = struct.Struct("!II")
+_GPU_CONTEXT_BYTES = 500 * 1024**2
+
+Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+
+
+def load(options: dict[str, Any], report: Report) -> Engine:  # noqa: ARG001 - a load takes seconds
+    """Load the model that the settings in `options` describe. Raises `LoadError`."""
+    folder = places.find(options["hf_model"], revision=options["revision"], models_dir=options["models_dir"])
+    kind = _kind(folder)
+    return Blip(folder, options) if kind == "blip" else VisionLanguage(folder, options)
+
+
+class _Captions:
+    """What both kinds have in common."""
+
+    promptable: bool
+
+    def __init__(self, model: Any, processor: Any, deadline_seconds: float) -> None:
+        self._model = model.eval()
+        self._processor = processor
+        self._deadline_seconds = deadline_seconds
+
+    def describe(self) -> dict[str, Any]:
+        """What it runs on, and whether it follows prompts."""
+        return {
+            "backend": "torch",
+            "device": str(self._model.device),
+            "precision": str(self._model.dtype).removeprefix("torch."),
+            "promptable": self.promptable,
+            "gpu_memory_bytes": _gpu_memory(self._model.device),
+        }
+
+    def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        """Caption the images in `body`: each its width and height (u32, network byte order), then RGB rows.
+
+        `options` holds `prompt` (None or a text), `max_new_tokens` and `num_beams`. Answers `refused: "prompt"` when
+        the model cannot follow one, else a JSON list of one caption for each image.
+        """
+        if options["prompt"] is not None and not self.promptable:
+            return {"refused": "prompt"}, b""
+        generation = {
+            "max_new_tokens": options["max_new_tokens"],
+            "num_beams": options["num_beams"],
+            "do_sample": False,
+            "max_time": self._deadline_seconds,
+        }
+        with torch.inference_mode():
+            captions = self._captions(_unpacked(body), options["prompt"], generation)
+        return {}, orjson.dumps([" ".join(caption.split()) for caption in captions])
+
+    def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
+        raise NotImplementedError
+
+
+class Blip(_Captions):
+    """`BlipForConditionalGeneration`: one short caption for each image."""
+
+    promptable = False
+
+    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+        model = BlipForConditionalGeneration.from_pretrained(folder, **_loading(options)).to(_device(options["device"]))
+        # All images at once would be slower, on a CPU by a third (`make bench`); the text is decoded together.
+        model.vision_model = _OneByOne(model.vision_model)
+        super().__init__(model, _processor(folder), options["run_seconds"])
+
+    def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:  # noqa: ARG002 - it follows none
+        inputs = self._processor(images=images, return_tensors="pt")
+        pixels = inputs["pixel_values"].to(self._model.device, self._model.dtype)
+        ids = self._model.generate(pixel_values=pixels, **generation)
+        captions: list[str] = self._processor.batch_decode(ids, skip_special_tokens=True)
+        return captions
+
+
+class _OneByOne(torch.nn.Module):  # type: ignore[misc]
+    """A vision tower that is given one image after the other."""
+
+    def __init__(self, tower: torch.nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, pixel_values: torch.Tensor, **more: Any) -> tuple[torch.Tensor]:
+        """Return the last hidden state of each image, as the tower's own first output is."""
+        return (torch.cat([self.tower(pixel_values=image, **more)[0] for image in pixel_values.split(1)]),)
+
+
+class VisionLanguage(_Captions):
+    """Models with a chat template that takes an image and a question: LLaVA, SmolVLM, Qwen-VL and the like."""
+
+    promptable = True
+
+    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+        processor = _processor(folder)
+        if not getattr(processor, "chat_template", None):
+            raise LoadError("it has no chat template, so there is no telling how to ask it; use another model")
+        model = AutoModelForImageTextToText.from_pretrained(folder, **_loading(options)).to(_device(options["device"]))
+        super().__init__(model, processor, options["run_seconds"])
+
+    def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
+        content = [{"type": "image"}, {"type": "text", "text": prompt or DEFAULT_PROMPT}]
+        text = self._processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        captions: list[str] = []
+        for image in images:  # they differ in how many tokens they become
+            inputs = self._processor(images=image, text=text, return_tensors="pt").to(self._model.device)
+            for name, value in inputs.items():
+                if value.is_floating_point():
+                    inputs[name] = value.to(self._model.dtype)
+            ids = self._model.generate(**inputs, **generation)
+            answer = ids[:, inputs["input_ids"].shape[1] :]
+            captions += self._processor.batch_decode(answer, skip_special_tokens=True)
+        return captions
+
+
+def _kind(folder: Path) -> str:
+    try:
+        kind = json.loads((folder / "config.json").read_text())["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LoadError("its config.json does not say what kind of model it is (model_type)") from error
+    return str(kind)
+
+
+def _processor(folder: Path) -> Any:
+    return AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _loading(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "dtype": _dtype(options["precision"], options["device"]),
+        "weights_only": True,
+    }
+
+
+def _dtype(precision: str, device: str) -> torch.dtype:
+    """bfloat16 where the hardware calculates in it: there it is twice as fast, and captions stay the same."""
+    if precision != "auto":
+        chosen: torch.dtype = getattr(torch, precision)
+        return chosen
+    if _device(device) != "cpu":
+        return torch.bfloat16 if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else torch.float16
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no other way
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _device(device: str) -> str:
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise LoadError(f"device {device!r} was asked for, but torch finds no GPU here")
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _gpu_memory(device: torch.device) -> int:
+    """What this process takes of the GPU: the allocator's reserve, and CUDA's own context, which nothing reports."""
+    return torch.cuda.memory_reserved(device) + _GPU_CONTEXT_BYTES if device.type == "cuda" else 0
+
+
+def _unpacked(body: bytes) -> list[Pixels]:
+    images, start = [], 0
+    while start < len(body):
+        width, height = _SIZE.unpack_from(body, start)
+        start += _SIZE.size
+        end = start + 3 * width * height
+        images.append(np.frombuffer(body[start:end], np.uint8).reshape(height, width, 3))
+        start = end
+    return images
