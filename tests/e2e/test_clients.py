@@ -220,7 +220,7 @@ GARBAGE = {
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 def test_garbage_hurts_nobody(server: Server, client: httpx.Client, garbage: bytes) -> None:
-    with connect(server) as connection, contextlib.suppress(ConnectionError):
+    with connect(server) as connection, contextlib.suppress(OSError):  # the server may hang up at any moment
         connection.sendall(garbage)
         connection.shutdown(socket.SHUT_WR)
         received = b""
@@ -304,6 +304,8 @@ def test_a_body_that_does_not_arrive_is_given_up(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
             head = b"POST /api/embed HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             connection.sendall(head + b'Content-Length: 100\r\n\r\n{"texts": ')
-            answer = connection.recv(65536)
+            answer = b""
+            while not answer.endswith(b"}") and (chunk := connection.recv(65536)):  # it may come in parts
+                answer += chunk
         assert answer.startswith(b"HTTP/1.1 504 ")
         assert b'"code":"TIMEOUT"' in answer
