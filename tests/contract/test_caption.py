@@ -1,12 +1,16 @@
 """`POST /api/caption`: the three ways of sending an image, batches, and what is answered to everything else."""
 
+import asyncio
 import base64
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from contract.answers import bearer, is_uuid, key_entry, refused, serving
+from homelab_ai.captioning import decoder
 from homelab_ai.models.hosts.host import RunFailed
 from homelab_ai.settings import Settings
 from support.hosts import FakeHosts
@@ -219,3 +223,18 @@ def test_the_default_model_is_the_first_and_a_disabled_one_says_so(client: TestC
     assert ask(client, {"image": CAT}).json()["model_used"] == "blip-base"
     refused(ask(client, {"image": CAT, "model": "llava"}), 409, "MODEL_NOT_LOADED")
     refused(ask(client, {"image": CAT, "model": "nope"}), 404, "MODEL_NOT_FOUND")
+
+
+def test_what_is_one_request_too_many_is_not_even_decoded(settings: Settings) -> None:
+    hosts, working = FakeHosts(), asyncio.Event()
+    hosts.prepare = lambda host: setattr(host, "busy", working if host.plan.engine == decoder.ENGINE else None)
+    resources = {"max_concurrent_requests": 1, "max_queued_requests": 0}
+    with serving(settings, hosts, resources=resources) as client, ThreadPoolExecutor() as pool:
+        first = pool.submit(ask, client, {"image": CAT})
+        while not (hosts.started and hosts.started[0].runs):
+            time.sleep(0.005)
+        refused(ask(client, {"image": b64("image: dog")}), 503, "RESOURCE_EXHAUSTED")
+        assert client.portal
+        client.portal.call(working.set)
+        assert first.result().json()["caption"] == "a picture of cat"
+    assert hosts.started[0].runs == [["image: cat"]]

@@ -96,13 +96,12 @@ class CaptionService:
     async def _caption(
         self, images: Sequence[Image | ServiceError], model: Model, wishes: Wishes, lane: Lane
     ) -> list[str | ServiceError]:
-        decoded = [await self._decoded(image) for image in images]
-        pictures = [each for each in decoded if isinstance(each, Picture)]
         options = {"prompt": wishes.prompt, "max_new_tokens": wishes.max_new_tokens, "num_beams": wishes.num_beams}
-        captions: list[Any] = []
-        if pictures:
-            async with self._models.lease(model) as lease:
-                captions = await lease.run(_FORMAT, options, pictures, lane=lane)
+        # Under the lease, which loads nothing yet: what is decoded is held in memory, so it counts as a request does.
+        async with self._models.lease(model) as lease:
+            decoded = [await self._decoded(image) for image in images]
+            pictures = [each for each in decoded if isinstance(each, Picture)]
+            captions: list[Any] = await lease.run(_FORMAT, options, pictures, lane=lane) if pictures else []
         if any(caption is _NO_PROMPTS for caption in captions):
             raise InvalidRequest.at(
                 "prompt",
