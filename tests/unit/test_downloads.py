@@ -12,11 +12,11 @@ from homelab_ai.errors import Conflict, ModelLoadFailed, ModelNotFound, Resource
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.files import places
 from homelab_ai.models.files.downloads import DownloadFailed, Downloads, Progress
-from homelab_ai.models.hosts.host import HostDied, HostLoadFailed
+from homelab_ai.models.hosts.host import HostDied, HostLoadFailed, HostPlan, OnProgress
 from homelab_ai.models.inventory import ENTRY_TYPES
 from homelab_ai.models.memory import BYTES_PER_GB
 from support.clock import Clock
-from support.hosts import FakeHosts, vector_of
+from support.hosts import FakeHost, FakeHosts, vector_of
 from support.house import House, quiet, until
 
 pytestmark = pytest.mark.anyio
@@ -203,6 +203,41 @@ async def test_one_that_is_ended_leaves_nobody_waiting(downloads: Downloads, hos
     with pytest.raises(DownloadFailed, match="was ended"):
         await waiting
     assert downloads.cancel(ONE) == []
+
+
+async def test_a_purge_waits_for_the_process_of_a_download_that_is_ended_already(
+    downloads: Downloads, hosts: FakeHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, order = asyncio.Event(), list[str]()
+
+    async def start(plan: HostPlan, on_progress: OnProgress | None = None, /) -> FakeHost:
+        try:
+            return await hosts(plan, on_progress)
+        except asyncio.CancelledError:
+            assert on_progress
+            on_progress({"bytes": 1, "total_bytes": 2})  # a last word that was on its way
+            await gone.wait()
+            order.append("its process has ended")
+            raise
+
+    monkeypatch.setattr(downloads, "_start_host", start)
+
+    def purge(hf_model: str, models_dir: Path) -> int:
+        order.append("purged")
+        return 7
+
+    monkeypatch.setattr(places, "purge", purge)
+    downloads.start(ONE)
+    await until(lambda: hosts.downloads)
+    ending = downloads.cancel(ONE)
+    await quiet()
+    assert downloads.of(ONE) == Progress("failed", failure="the download was ended")
+    purging = asyncio.create_task(downloads.purge(ONE))
+    await quiet()
+    gone.set()
+    assert await purging == 7
+    assert order == ["its process has ended", "purged"]
+    assert all(task.cancelled() for task in ending)
 
 
 async def test_what_is_here_is_not_downloaded(downloads: Downloads, hosts: FakeHosts, tmp_path: Path) -> None:

@@ -88,8 +88,9 @@ class Scheduler:
             self._timer.cancel()
         for slot in self.slots:
             slot.refuse(refusals.closed())
-            for task in filter(None, (slot.loading, slot.preparing)):
-                task.cancel()
+            if not slot.removed:  # or they are cancelled, and a second time would interrupt the wait for a process
+                for task in filter(None, (slot.loading, slot.preparing)):
+                    task.cancel()
             if slot.resident:
                 self._stop(slot.resident)
         while self._tasks:

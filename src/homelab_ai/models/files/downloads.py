@@ -61,6 +61,8 @@ class _Download:
 
     def arrived(self, size: int, total: int, now: float) -> None:
         """Take note of how many bytes are here now, of how many."""
+        if self.progress.state != "running":  # it has been ended, which its process may not know yet
+            return
         if self.progress.total_bytes is None:
             self.started, self.found = now, size
         came, seconds = size - self.found, now - self.started
@@ -68,7 +70,9 @@ class _Download:
         self.update(Progress("running", size, total, seconds_left=left))
 
     def end(self, failure: str | None = None) -> None:
-        """Take note of its end."""
+        """Take note of its end. The first word on that is the last."""
+        if self.progress.state != "running":
+            return
         state: Literal["done", "failed"] = "failed" if failure else "done"
         self.update(replace(self.progress, state=state, failure=failure, seconds_left=None))
 
@@ -101,10 +105,10 @@ class Downloads:
 
     def start(self, model: Model) -> None:
         """Have the model downloaded, whatever there is of it already. One that is under way goes on."""
-        source = _source(model)
-        former = self._downloads.get(source)
         if self._closed:
             return
+        source = _source(model)
+        former = self._downloads.get(source)
         if not former or former.progress.state != "running":
             download = self._downloads[source] = _Download(self._clock.time())
             # With a context of its own: what it logs must not carry the id of the request that started it.
@@ -171,14 +175,11 @@ class Downloads:
 
     @staticmethod
     def _end(downloads: list[_Download]) -> list[asyncio.Task[None]]:
-        tasks = []
         for download in downloads:
-            if download.progress.state == "running":
+            if download.task and download.progress.state == "running":
                 download.end("the download was ended")  # now, so that the next who wants it begins a new one
-            if download.task and not download.task.done():
-                download.task.cancel()
-                tasks.append(download.task)
-        return tasks
+                download.task.cancel()  # once: a second time would interrupt the wait for its process
+        return [download.task for download in downloads if download.task and not download.task.done()]
 
     async def _wait_for_purge(self, hf_model: str) -> None:
         while purge := self._purges.get(hf_model):
