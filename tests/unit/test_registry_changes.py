@@ -255,22 +255,31 @@ async def test_a_pinned_model_disabled_before_it_is_loaded_does_not_stay(house: 
     await until(lambda: house.states()["d"] == "available")
 
 
-async def test_folders_that_do_not_answer_hold_up_no_load(
+async def test_folders_that_do_not_answer_hold_up_nobody_else(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of models that are added, and of models that are offered: more than any pool has threads."""
     answers, really = threading.Event(), places.is_model
-    monkeypatch.setattr(
-        places, "is_model", lambda folder: answers.wait(20) if "dead" in folder.name else really(folder)
-    )
+
+    def slowly(folder: Path) -> bool:
+        return answers.wait(20) if "dead" in folder.name else really(folder)
+
+    for n in range(40):
+        await house.models.add("text_embedding", entry(f"offered-{n}", hf_model=f"org/dead-{n}"))
+    monkeypatch.setattr(places, "is_model", slowly)
     folders = [str(tmp_path / "models" / f"dead-{n}") for n in range(40)]
-    adding = [
-        asyncio.create_task(house.models.add("text_embedding", entry(f"x{n}", hf_model=folder)))
+    waiting = [
+        asyncio.create_task(house.models.add("text_embedding", entry(f"added-{n}", hf_model=folder)))
         for n, folder in enumerate(folders)
     ]
+    asking = [house.asking(f"offered-{n}") for n in range(40)]
     await quiet()
     assert await asyncio.wait_for(house.ask("a"), 5)
+    await asyncio.wait_for(asyncio.to_thread(len, "the pool is free"), 5)
+    for request in asking:
+        request.cancel()
     answers.set()
-    await asyncio.gather(*adding)
+    await asyncio.gather(*waiting)
 
 
 async def test_a_folder_that_cannot_be_read_is_a_failed_load_in_words(

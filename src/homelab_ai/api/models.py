@@ -189,8 +189,16 @@ async def add_model(request: Request, response: Response, body: Annotated[AddMod
 
     `hf_model` is a name on the hub, or a folder inside the models folder or one of `resources.local_model_roots`.
     """
-    registry = services_of(request.scope)["models"]
-    model = await registry.add(body.type, body.entry())
+    services = services_of(request.scope)
+    registry, seconds = services["models"], services["request_timeout_seconds"]
+    try:
+        async with asyncio.timeout(seconds):
+            model = await registry.add(body.type, body.entry())
+    except TimeoutError:
+        raise RequestTimeout(
+            f"The folder has not answered within {seconds:g} s, and nothing was added; is the drive there?",
+            details={"timeout_seconds": seconds},
+        ) from None
     if body.pull:
         registry.pull(model)
     context_of(request.scope).model = model.id

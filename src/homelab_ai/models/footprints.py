@@ -3,12 +3,12 @@
 Measured figures outlive the service, in state.db: only the very first load of a model goes by an estimate.
 """
 
-import asyncio
 import logging
 
 from homelab_ai.models import memory
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.files import places
+from homelab_ai.models.files.looks import look
 from homelab_ai.models.memory import Footprint
 from homelab_ai.settings import Settings
 from homelab_ai.state import State, StateError
@@ -35,8 +35,8 @@ class Footprints:
     async def estimate(self, model: Model) -> None:
         """Estimate it, from the size of the weights."""
         hf_model, device, weights = model.settings.hf_model, self._device(model), None
-        try:  # in a thread: the folder may be on a machine that does not answer
-            weights = await asyncio.to_thread(places.weights_bytes, hf_model, self._models_dir)
+        try:
+            weights = await look(places.weights_bytes, hf_model, self._models_dir)
         except Exception as error:  # noqa: BLE001 - whatever a look at strange files raises: the load itself will tell
             log.warning("the size of model %s is not known: %s", model.id, type(error).__name__)
         on_gpu = device.startswith("cuda") or (device == "auto" and memory.gpu_is_likely())

@@ -7,7 +7,6 @@ scheduler decides which of the slots hold a process, and downloads see to the fi
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from homelab_ai.models import refusals
@@ -15,6 +14,7 @@ from homelab_ai.models.catalogue import Catalogue, Kind, Model
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.files import places
 from homelab_ai.models.files.downloads import Downloads, Progress
+from homelab_ai.models.files.looks import look
 from homelab_ai.models.footprints import Footprints
 from homelab_ai.models.hosts.host import Host, StartHost
 from homelab_ai.models.inventory import Entry, Inventory
@@ -51,7 +51,6 @@ class LocalModels:
         self._scheduler = Scheduler(settings, launcher, self._downloads, footprints, clock)
         self._slots: dict[str, Slot] = {}
         """Of each model on offer, by id."""
-        self._lookers = ThreadPoolExecutor(2, thread_name_prefix="look at a folder")
         self._removals: set[asyncio.Task[int]] = set()
         self._requests = 0
         """How many there are now, at work or waiting."""
@@ -126,10 +125,7 @@ class LocalModels:
         Raises `InvalidRequest` for a folder that models may not be added from, `Conflict` when a name is taken, and
         `ResourceExhausted` when it cannot be kept.
         """
-        # With threads of its own: folders that do not answer must not hold up those who load models.
-        hf_model = await asyncio.get_running_loop().run_in_executor(
-            self._lookers, self._inventory.placed, entry.hf_model
-        )
+        hf_model = await look(self._inventory.placed, entry.hf_model)
         model = self._inventory.add(kind, entry.model_copy(update={"hf_model": hf_model}))
         self._follow_inventory()
         return model
@@ -189,7 +185,6 @@ class LocalModels:
         await closing
         if self._removals:
             await asyncio.wait(self._removals)
-        self._lookers.shutdown(wait=False, cancel_futures=True)
 
     def _slot(self, model: Model) -> Slot:
         if slot := self._slots.get(model.id):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.files import places
+from homelab_ai.models.files.looks import look
 from homelab_ai.models.hosts.host import HostDied, HostLoadFailed, HostPlan, StartHost
 
 log = logging.getLogger(__name__)
@@ -123,8 +124,7 @@ class Downloads:
         await self._wait_for_purge(hf_model)
         before = self._downloads.get(source)
         going_on = before and before.progress.state == "running"
-        # In a thread: the folder may be on a machine that does not answer.
-        found = await asyncio.to_thread(places.locate, hf_model, revision=revision, models_dir=self._models_dir)
+        found = await look(places.locate, hf_model, revision=revision, models_dir=self._models_dir)
         now = self._downloads.get(source)
         came_meanwhile = now and now.progress.state == "done" and (going_on or now is not before)
         if found or came_meanwhile:
@@ -171,7 +171,7 @@ class Downloads:
         of_that_name = [download for source, download in self._downloads.items() if source[0] == hf_model]
         if ending := self._end(of_that_name):
             await asyncio.wait(ending)
-        return await asyncio.to_thread(places.purge, hf_model, self._models_dir)
+        return await look(places.purge, hf_model, self._models_dir)
 
     @staticmethod
     def _end(downloads: list[_Download]) -> list[asyncio.Task[None]]:
