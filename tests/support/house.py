@@ -1,7 +1,7 @@
 """A registry with room for two of its four models, over fake hosts and a clock that stands still."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,19 @@ class House:
     """A registry over four models of 1 GB each, the fake hosts and the clock."""
 
     def __init__(
-        self, folder: Path, *, state: State | None = None, sizes: dict[str, Footprint] | None = None, **resources: Any
+        self,
+        folder: Path,
+        *,
+        state: State | None = None,
+        sizes: dict[str, Footprint] | None = None,
+        more: Sequence[dict[str, Any]] = (),
+        **resources: Any,
     ) -> None:
         entries = [
             {"id": name, "hf_model": f"org/{name}", **({"keep_alive_minutes": -1} if name == "d" else {})}
             for name in NAMES
         ]
+        entries += more
         settings = Settings.model_validate(
             {
                 "data_dir": folder / "data",
@@ -56,6 +63,13 @@ class House:
 
     def loaded(self) -> list[str]:
         return [name for name, state in self.states().items() if state == "ready"]
+
+    async def at_work(self, name: str, requests: int = 1) -> "list[asyncio.Task[list[Any]]]":
+        """Return requests for a model that are under way until `busy[name]` is set."""
+        self.busy[name] = asyncio.Event()
+        asking = [self.asking(name) for _ in range(requests)]
+        await until(lambda: any(host.plan.model_id == name and host.runs for host in self.hosts.started))
+        return asking
 
     def host(self, name: str) -> FakeHost:
         return next(host for host in reversed(self.hosts.started) if host.plan.model_id == name)

@@ -414,3 +414,17 @@ async def test_nothing_is_downloaded_after_the_end(house: House) -> None:
     house.models.pull(house.models.catalogue.get("a"))
     await quiet()
     assert house.hosts.downloads == []
+
+
+@pytest.mark.parametrize("way", ["{models}/models--org--a/snapshots/abc", "models--org--a/snapshots/abc"])
+async def test_a_model_that_the_configuration_takes_from_a_download_is_not_lost_with_it(
+    tmp_path: Path, way: str
+) -> None:
+    snapshot = tmp_path / "models" / "models--org--a" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    house = House(tmp_path, more=[{"id": "mine", "hf_model": way.format(models=tmp_path / "models")}])
+    with pytest.raises(Conflict, match="model 'mine' has the same files"):
+        await house.models.remove(house.models.catalogue.get("a"), purge=True)
+    assert (snapshot / "config.json").exists()
+    await house.models.close()

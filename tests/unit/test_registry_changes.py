@@ -58,9 +58,7 @@ async def test_additions_and_removals_outlive_the_registry(tmp_path: Path) -> No
 
 
 async def test_a_model_in_use_is_removed_when_its_requests_are_answered(house: House) -> None:
-    house.busy["a"] = asyncio.Event()
-    asking = [house.asking("a") for _ in range(3)]
-    await until(lambda: house.hosts.started and house.hosts.started[0].runs)
+    asking = await house.at_work("a", 3)
     gone = removing(house, "a")
     await quiet()
     assert not gone.done()
@@ -150,9 +148,7 @@ async def test_a_request_that_holds_the_model_may_go_on_but_not_load_it_again(ho
 
 
 async def test_a_model_added_again_waits_for_the_end_of_the_former_process(house: House) -> None:
-    house.busy["a"] = asyncio.Event()
-    working = house.asking("a")
-    await until(lambda: house.hosts.started and house.hosts.started[0].runs)
+    (working,) = await house.at_work("a")
     gone = removing(house, "a")
     await quiet()
     await house.models.add("text_embedding", entry("A"))
@@ -167,9 +163,7 @@ async def test_a_model_added_again_waits_for_the_end_of_the_former_process(house
 
 
 async def test_removing_gives_up_waiting_but_is_done(house: House) -> None:
-    house.busy["a"] = asyncio.Event()
-    working = house.asking("a")
-    await until(lambda: house.hosts.started and house.hosts.started[0].runs)
+    (working,) = await house.at_work("a")
     gone = removing(house, "a")
     await quiet()
     gone.cancel()
@@ -182,9 +176,7 @@ async def test_removing_gives_up_waiting_but_is_done(house: House) -> None:
 
 
 async def test_the_end_of_the_service_does_not_forget_what_is_leaving(house: House) -> None:
-    house.busy["a"] = asyncio.Event()
-    working = house.asking("a")
-    await until(lambda: house.hosts.started and house.hosts.started[0].runs)
+    (working,) = await house.at_work("a")
     gone = removing(house, "a")
     await quiet()
     await asyncio.wait_for(house.models.close(), 5)
@@ -214,9 +206,7 @@ async def test_a_new_keep_alive_holds_at_once(house: House) -> None:
 
 
 async def test_a_disabled_model_goes_when_its_requests_are_answered(house: House) -> None:
-    house.busy["a"] = asyncio.Event()
-    working = house.asking("a")
-    await until(lambda: house.hosts.started and house.hosts.started[0].runs)
+    (working,) = await house.at_work("a")
     model = house.models.change(house.models.catalogue.get("a"), {"enabled": False})
     assert not model.settings.enabled
     await quiet()

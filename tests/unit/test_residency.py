@@ -135,9 +135,7 @@ async def test_the_next_is_not_started_before_the_memory_is_back(houses: Callabl
 
 async def test_a_model_in_use_is_not_taken_from_its_request(houses: Callable[..., House]) -> None:
     house = houses(max_memory_gb=1.0)
-    house.busy["a"] = asyncio.Event()
-    working = house.asking("a")
-    await until(lambda: house.hosts.started and house.hosts.started[0].runs)
+    (working,) = await house.at_work("a")
     waiting = house.asking("b")
     await until(lambda: house.states()["a"] == "draining")
     house.clock.advance(100)
@@ -305,9 +303,7 @@ async def test_a_host_that_dies_gives_its_room_back(houses: Callable[..., House]
 
 async def test_callers_that_have_gone_are_not_loaded_for(houses: Callable[..., House]) -> None:
     house = houses(max_memory_gb=1.0)
-    house.busy["a"] = asyncio.Event()
-    working = house.asking("a")
-    await until(lambda: house.hosts.started and house.hosts.started[0].runs)
+    (working,) = await house.at_work("a")
     waiting = [house.asking("b") for _ in range(3)]
     await until(lambda: house.states()["a"] == "draining")
     for task in waiting:
@@ -373,9 +369,7 @@ async def test_load_and_unload_by_hand(house: House) -> None:
 
 
 async def test_unloading_waits_for_the_requests_that_use_the_model(house: House) -> None:
-    house.busy["a"] = asyncio.Event()
-    working = house.asking("a")
-    await until(lambda: house.hosts.started and house.hosts.started[0].runs)
+    (working,) = await house.at_work("a")
     unloading = asyncio.create_task(house.models.unload(house.models.catalogue.get("a")))
     await quiet()
     late = house.asking("a")

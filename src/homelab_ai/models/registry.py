@@ -7,6 +7,7 @@ scheduler decides which of the slots hold a process, and downloads see to the fi
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 from homelab_ai.models import refusals
@@ -46,7 +47,8 @@ class LocalModels:
         self._inventory = Inventory(settings, state)
         self._resources = settings.resources
         self._clock = clock
-        self._downloads = Downloads(start_host, settings.models_dir.absolute(), clock)
+        self._models_dir = settings.models_dir.absolute()  # while the working directory is sure to be there
+        self._downloads = Downloads(start_host, self._models_dir, clock)
         launcher, footprints = Launcher(settings, engines, start_host), Footprints(settings, state)
         self._scheduler = Scheduler(settings, launcher, self._downloads, footprints, clock)
         self._slots: dict[str, Slot] = {}
@@ -139,10 +141,8 @@ class LocalModels:
         slot = self._slot(model)
         self._inventory.change(model, changes)
         self._follow_inventory()
-        if not slot.model.settings.enabled:
-            slot.drain_when_loaded = slot.loading is not None
-            if slot.resident:
-                self._scheduler.drain(slot.resident)
+        if slot.resident and not slot.model.settings.enabled:
+            self._scheduler.drain(slot.resident)
         return slot.model
 
     async def remove(self, model: Model, *, purge: bool = False) -> int:
@@ -153,14 +153,12 @@ class LocalModels:
         `ResourceExhausted`, and nothing has changed then. When it is cancelled, the rest is done all the same.
         """
         slot = self._slot(model)
-        hf_model = model.settings.hf_model
-        others = [other for other in self.catalogue if other.settings.hf_model == hf_model and other.id != model.id]
-        if purge and others:
+        if purge and (others := [other for other in self._lost_with_files_of(model) if other.id != model.id]):
             raise refusals.files_in_use(model, others[0])
         self._inventory.remove(model)
         self._follow_inventory()
-        shared = any(other.settings.revision == model.settings.revision for other in others)
-        ending = [] if shared else self._downloads.cancel(model)
+        wanted = any(self._downloads.are_one(model, other) for other in self.catalogue)
+        ending = [] if wanted else self._downloads.cancel(model)
         removal = asyncio.create_task(self._carry_out_removal(slot, ending, purge=purge))
         self._removals.add(removal)
         removal.add_done_callback(self._removals.discard)
@@ -173,10 +171,13 @@ class LocalModels:
             await asyncio.wait([slot.loading])
         if slot.resident:
             await slot.resident.host.ended()
-        hf_model = slot.model.settings.hf_model
-        if not purge or any(model.settings.hf_model == hf_model for model in self.catalogue):  # added meanwhile
+        if not purge or self._lost_with_files_of(slot.model):  # one has been added meanwhile
             return 0
         return await self._downloads.purge(slot.model)
+
+    def _lost_with_files_of(self, model: Model) -> list[Model]:
+        lost = partial(places.needs_download_of, hf_model=model.settings.hf_model, models_dir=self._models_dir)
+        return [other for other in self.catalogue if lost(other.settings.hf_model)]
 
     async def close(self) -> None:
         """Stop every host and wait until all are gone. Nothing is started any more."""

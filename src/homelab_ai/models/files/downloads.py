@@ -99,6 +99,11 @@ class Downloads:
         """Under way, by hub name."""
         self._closed = False
 
+    @staticmethod
+    def are_one(model: Model, other: Model) -> bool:
+        """Whether one download serves both."""
+        return _source(model) == _source(other)
+
     def of(self, model: Model) -> Progress | None:
         """Return how far the model's download is, or how the last one ended; None if there was none."""
         download = self._downloads.get(_source(model))

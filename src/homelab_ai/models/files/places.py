@@ -144,6 +144,14 @@ def snapshot(cache: Path, commit: str) -> Path:
     return cache / "snapshots" / commit
 
 
+def needs_download_of(other: str, hf_model: str, models_dir: Path) -> bool:
+    """Whether a model whose `hf_model` is `other` is lost with the downloads of that one. Looks at no folder."""
+    if other == hf_model:
+        return True
+    folder = Path(os.path.normpath(models_dir / os.path.expanduser(other)))  # noqa: PTH111 - it raises nothing
+    return is_hub_name(hf_model) and folder.is_relative_to(repository(hf_model, models_dir))
+
+
 def purge(hf_model: str, models_dir: Path) -> int:
     """Remove all that was downloaded of a model. Returns the bytes that are free now.
 
