@@ -13,6 +13,7 @@ from homelab_ai.api.client import Client, client_of
 from homelab_ai.api.context import context_of
 from homelab_ai.api.keys import ALL_SCOPES, Identity, KeyRing
 from homelab_ai.errors import Forbidden, Unauthorized
+from homelab_ai.models.catalogue import Model
 from homelab_ai.settings import Settings
 
 PROBES = {"/health", "/ready"}
@@ -136,6 +137,14 @@ def needs(scope: str) -> params.Depends:
 
     dependency: params.Depends = Depends(check)
     return dependency
+
+
+def use(request: Request, model: Model) -> None:
+    """Take note of which model answers. Raises `Forbidden` where it is none of the caller's."""
+    context = context_of(request.scope)
+    context.model = model.id
+    if not context.identity.may_use(model.id):
+        raise Forbidden(f"{context.identity.name!r} may not use model {model.id!r}", details={"model_id": model.id})
 
 
 def _host_name(host: str) -> str:

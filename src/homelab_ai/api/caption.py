@@ -15,23 +15,15 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from homelab_ai.api.access import needs
+from homelab_ai.api.access import needs, use
 from homelab_ai.api.context import context_of
-from homelab_ai.api.documents import errors
+from homelab_ai.api.documents import INFERENCE, errors
 from homelab_ai.api.priority import lane_of
 from homelab_ai.api.reading import RequestBody, content_type_of, read, while_connected
 from homelab_ai.api.services import services_of
 from homelab_ai.captioning.service import DEFAULT_NEW_TOKENS, Image, Wishes
 from homelab_ai.errors import (
-    Forbidden,
-    InferenceFailed,
     InvalidRequest,
-    ModelLoadFailed,
-    ModelNotFound,
-    ModelNotLoaded,
-    PayloadTooLarge,
-    RequestTimeout,
-    ResourceExhausted,
     ServiceError,
     UnsupportedMediaType,
 )
@@ -128,17 +120,7 @@ def _bodies() -> dict[str, Any]:
     summary="Describe images",
     dependencies=[needs("caption")],
     response_model_exclude_none=True,
-    responses=errors(
-        InvalidRequest,
-        ModelNotFound,
-        ModelNotLoaded,
-        PayloadTooLarge,
-        UnsupportedMediaType,
-        InferenceFailed,
-        ModelLoadFailed,
-        ResourceExhausted,
-        RequestTimeout,
-    ),
+    responses=errors(*INFERENCE),
     openapi_extra={"requestBody": _bodies()},
 )
 async def caption(request: Request) -> CaptionResponse:
@@ -151,9 +133,7 @@ async def caption(request: Request) -> CaptionResponse:
     context, captioning = context_of(request.scope), services_of(request.scope)["captioning"]
     body, images, one = await (_of_form(request) if content_type_of(request) == _FORM else _of_json(request))
     model = captioning.choose(body.model)
-    context.model = model.id
-    if not context.identity.may_use(model.id):
-        raise Forbidden(f"{context.identity.name!r} may not use model {model.id!r}", details={"model_id": model.id})
+    use(request, model)
     wishes = Wishes(body.prompt, body.max_new_tokens, body.num_beams)
     results = await while_connected(request, captioning.caption(images, model, wishes, lane_of(request)))
     answer = CaptionResponse(

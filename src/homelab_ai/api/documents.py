@@ -8,9 +8,18 @@ from pydantic import BaseModel, Field
 from homelab_ai.api.access import PROBES
 from homelab_ai.errors import (
     Forbidden,
+    InferenceFailed,
     InternalError,
+    InvalidRequest,
+    ModelLoadFailed,
+    ModelNotFound,
+    ModelNotLoaded,
+    PayloadTooLarge,
+    RequestTimeout,
+    ResourceExhausted,
     ServiceError,
     Unauthorized,
+    UnsupportedMediaType,
 )
 
 _BEARER = {
@@ -18,6 +27,11 @@ _BEARER = {
     "scheme": "bearer",
     "description": "An API key. The first start prints one; `security.api_keys` holds the others.",
 }
+
+READING: tuple[type[ServiceError], ...] = (InvalidRequest, PayloadTooLarge, UnsupportedMediaType, RequestTimeout)
+"""What a route answers that reads a body."""
+INFERENCE = (*READING, ModelNotFound, ModelNotLoaded, ModelLoadFailed, InferenceFailed, ResourceExhausted)
+"""What a route answers that has a model work on it."""
 
 _EVERYWHERE: tuple[type[ServiceError], ...] = (Unauthorized, Forbidden, InternalError)
 

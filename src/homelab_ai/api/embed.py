@@ -9,24 +9,12 @@ from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from homelab_ai.api.access import needs
+from homelab_ai.api.access import needs, use
 from homelab_ai.api.context import context_of
-from homelab_ai.api.documents import errors
+from homelab_ai.api.documents import INFERENCE, errors
 from homelab_ai.api.priority import lane_of
 from homelab_ai.api.reading import JsonRoute, RequestBody, while_connected
 from homelab_ai.api.services import services_of
-from homelab_ai.errors import (
-    Forbidden,
-    InferenceFailed,
-    InvalidRequest,
-    ModelLoadFailed,
-    ModelNotFound,
-    ModelNotLoaded,
-    PayloadTooLarge,
-    RequestTimeout,
-    ResourceExhausted,
-    UnsupportedMediaType,
-)
 
 router = APIRouter(route_class=JsonRoute, tags=["Embeddings"])
 
@@ -83,17 +71,7 @@ class EmbedResponse(BaseModel):
     summary="Turn texts into vectors",
     response_model=EmbedResponse,
     dependencies=[needs("embed")],
-    responses=errors(
-        InvalidRequest,
-        ModelNotFound,
-        ModelNotLoaded,
-        PayloadTooLarge,
-        UnsupportedMediaType,
-        InferenceFailed,
-        ModelLoadFailed,
-        ResourceExhausted,
-        RequestTimeout,
-    ),
+    responses=errors(*INFERENCE),
 )
 async def embed(request: Request, body: Annotated[EmbedRequest, Body()]) -> Response:
     """Embed one or many texts. The model is loaded when it is first asked for, which takes some seconds.
@@ -103,9 +81,7 @@ async def embed(request: Request, body: Annotated[EmbedRequest, Body()]) -> Resp
     """
     context, embedding = context_of(request.scope), services_of(request.scope)["embedding"]
     model = embedding.choose(body.model)
-    context.model = model.id
-    if not context.identity.may_use(model.id):
-        raise Forbidden(f"{context.identity.name!r} may not use model {model.id!r}", details={"model_id": model.id})
+    use(request, model)
     result = await while_connected(request, embedding.embed(body.texts, model, lane_of(request)))
     answer = {
         "request_id": context.request_id,

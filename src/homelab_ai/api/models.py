@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from homelab_ai.api.access import needs
 from homelab_ai.api.context import context_of
-from homelab_ai.api.documents import errors
+from homelab_ai.api.documents import READING, errors
 from homelab_ai.api.reading import JsonRoute, RequestBody, while_connected
-from homelab_ai.api.services import services_of
+from homelab_ai.api.services import model_named, services_of
 from homelab_ai.errors import (
     Conflict,
     InvalidRequest,
@@ -210,22 +210,19 @@ async def add_model(request: Request, response: Response, body: Annotated[AddMod
 async def show_model(request: Request, model_id: str) -> ModelResponse:
     """Show one model. It may be named as in a request: by id, alias or hub name."""
     registry = services_of(request.scope)["models"]
-    return model_response(registry.snapshot(registry.catalogue.get(model_id)))
+    return model_response(registry.snapshot(model_named(request, model_id)))
 
 
 @router.patch(
     "/{model_id:path}",
     summary="Change a model",
     dependencies=[needs("admin")],
-    responses=errors(
-        InvalidRequest, ModelNotFound, PayloadTooLarge, UnsupportedMediaType, ResourceExhausted, RequestTimeout
-    ),
+    responses=errors(*READING, ModelNotFound, ResourceExhausted),
 )
 async def change_model(request: Request, model_id: str, body: Annotated[ChangeModelRequest, Body()]) -> ModelResponse:
     """Make it the default model of its type, enable or disable it, or change its keep-alive, for good."""
     registry = services_of(request.scope)["models"]
-    model = registry.catalogue.get(model_id)
-    context_of(request.scope).model = model.id
+    model = model_named(request, model_id)
     if not body.model_fields_set:
         raise InvalidRequest.at("body", f"changes nothing; it may hold: {', '.join(type(body).model_fields)}")
     return model_response(registry.snapshot(registry.change(model, body.model_dump(exclude_unset=True))))
@@ -277,8 +274,7 @@ async def load_model(request: Request, model_id: str) -> ModelResponse:
     """
     services = services_of(request.scope)
     registry, seconds = services["models"], services["request_timeout_seconds"]
-    model = registry.catalogue.get(model_id)
-    context_of(request.scope).model = model.id
+    model = model_named(request, model_id)
     if not model.settings.enabled:
         registry.catalogue.choose(model.id, model.kind)  # which says what to do about it
     try:
@@ -305,8 +301,7 @@ async def unload_model(request: Request, model_id: str) -> ModelResponse:
     """
     services = services_of(request.scope)
     registry = services["models"]
-    model = registry.catalogue.get(model_id)
-    context_of(request.scope).model = model.id
+    model = model_named(request, model_id)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(services["request_timeout_seconds"]):
             await while_connected(request, registry.unload(model))

@@ -9,10 +9,9 @@ from starlette.requests import Request
 
 from homelab_ai.api import shutdown
 from homelab_ai.api.access import needs
-from homelab_ai.api.context import context_of
 from homelab_ai.api.documents import errors
 from homelab_ai.api.models import DownloadResponse, ModelResponse, model_response
-from homelab_ai.api.services import services_of
+from homelab_ai.api.services import model_named, services_of
 from homelab_ai.errors import Conflict, ModelNotFound
 from homelab_ai.models.files.downloads import Progress
 
@@ -33,8 +32,7 @@ async def pull_model(request: Request, model_id: str) -> ModelResponse:
     stays as it is until it is loaded anew.
     """
     registry = services_of(request.scope)["models"]
-    model = registry.catalogue.get(model_id)
-    context_of(request.scope).model = model.id
+    model = model_named(request, model_id)
     registry.pull(model)
     return model_response(registry.snapshot(model))
 
@@ -42,8 +40,7 @@ async def pull_model(request: Request, model_id: str) -> ModelResponse:
 async def _download(request: Request, model_id: str) -> AsyncIterator[Progress]:
     """Find the download before the answer begins, while it can still be an error."""
     services = services_of(request.scope)
-    model = services["models"].catalogue.get(model_id)
-    context_of(request.scope).model = model.id
+    model = model_named(request, model_id)
     if not services["models"].snapshot(model).download:
         raise Conflict(
             f"Model {model.id!r} has not been downloaded since the service started; POST /api/models/{model.id}/pull "

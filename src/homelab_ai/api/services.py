@@ -3,11 +3,14 @@
 import asyncio
 from typing import TypedDict, cast
 
+from starlette.requests import Request
 from starlette.types import Scope
 
 from homelab_ai.api.access import Gate
+from homelab_ai.api.context import context_of
 from homelab_ai.captioning.service import CaptionService
 from homelab_ai.embedding.service import EmbeddingService
+from homelab_ai.models.catalogue import Model
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.state import State
 
@@ -28,3 +31,10 @@ class Services(TypedDict):
 def services_of(scope: Scope) -> Services:
     """Return the services of the application that this ASGI scope belongs to."""
     return cast("Services", scope["state"])
+
+
+def model_named(request: Request, name: str) -> Model:
+    """Return the model that a path names, and take note of it for the log. Raises `ModelNotFound`."""
+    model = services_of(request.scope)["models"].catalogue.get(name)
+    context_of(request.scope).model = model.id
+    return model

@@ -4,7 +4,6 @@ Plain Python, no HTTP. Images are decoded in a process of their own (`captioning
 share runs of the model (`models.batcher`), and each image has its own caption or its own error.
 """
 
-import asyncio
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from homelab_ai.errors import (
     InferenceFailed,
     InvalidRequest,
     PayloadTooLarge,
-    RequestTimeout,
     ServiceError,
     UnsupportedMediaType,
 )
 from homelab_ai.models.batcher import ItemFailed, Lane
 from homelab_ai.models.catalogue import Model
+from homelab_ai.models.deadline import within
 from homelab_ai.models.hosts.host import Answer
 from homelab_ai.models.protocols import Models
 from homelab_ai.settings import Settings
@@ -83,15 +82,8 @@ class CaptionService:
             raise InvalidRequest.at(
                 "batch", f"{len(images)} images are more than the {self.max_images} that one request may hold"
             )
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._caption(images, model, wishes, lane)
-        except TimeoutError:
-            raise RequestTimeout(
-                f"Model {model.id!r} did not answer within {self._timeout_seconds:g} s; send fewer images, or try "
-                "again later if the model is still being downloaded",
-                details={"model_id": model.id, "timeout_seconds": self._timeout_seconds},
-            ) from None
+        async with within(self._timeout_seconds, model, send_fewer="images"):
+            return await self._caption(images, model, wishes, lane)
 
     async def _caption(
         self, images: Sequence[Image | ServiceError], model: Model, wishes: Wishes, lane: Lane

@@ -4,7 +4,6 @@ Plain Python, no HTTP. The texts of many callers share runs of the model (`model
 travel to the engine and vectors back, and what a caller is told when that fails.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from homelab_ai.errors import InferenceFailed, InvalidRequest, RequestTimeout
+from homelab_ai.errors import InferenceFailed, InvalidRequest
 from homelab_ai.models.batcher import ItemFailed, Lane
 from homelab_ai.models.catalogue import Model
+from homelab_ai.models.deadline import within
 from homelab_ai.models.hosts.host import Answer
 from homelab_ai.models.protocols import Models
 from homelab_ai.settings import Settings
@@ -68,15 +68,8 @@ class EmbeddingService:
             raise InvalidRequest.at(
                 "texts", f"{len(texts)} texts are more than the {self._max_texts} that one request may hold; send fewer"
             )
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._embed(texts, model, lane)
-        except TimeoutError:
-            raise RequestTimeout(
-                f"Model {model.id!r} did not answer within {self._timeout_seconds:g} s; send fewer texts, or try again "
-                "later if the model is still being downloaded",
-                details={"model_id": model.id, "timeout_seconds": self._timeout_seconds},
-            ) from None
+        async with within(self._timeout_seconds, model, send_fewer="texts"):
+            return await self._embed(texts, model, lane)
 
     async def _embed(self, texts: Sequence[str], model: Model, lane: Lane) -> Embeddings:
         async with self._models.lease(model) as lease:
