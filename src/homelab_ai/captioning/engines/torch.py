@@ -20,13 +20,13 @@ from transformers import (
     BlipForConditionalGeneration,
 )
 
+from homelab_ai.models.engines import torch_device
 from homelab_ai.models.files import places
 from homelab_ai.models.hosts.engine import Engine, LoadError, Report
 
 DEFAULT_PROMPT = "Describe this image in one sentence."
 
 _SIZE = struct.Struct("!II")
-_GPU_CONTEXT_BYTES = 500 * 1024**2
 
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
@@ -55,7 +55,7 @@ class _Captions:
             "device": str(self._model.device),
             "precision": str(self._model.dtype).removeprefix("torch."),
             "promptable": self.promptable,
-            "gpu_memory_bytes": _gpu_memory(self._model.device),
+            "gpu_memory_bytes": torch_device.gpu_memory(self._model.device),
         }
 
     def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
@@ -86,7 +86,7 @@ class Blip(_Captions):
     promptable = False
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
-        model = BlipForConditionalGeneration.from_pretrained(folder, **_loading(options)).to(_device(options["device"]))
+        model = _loaded(BlipForConditionalGeneration, folder, options)
         # All images at once would be slower, on a CPU by a third (`make bench`); the text is decoded together.
         model.vision_model = _OneByOne(model.vision_model)
         super().__init__(model, _processor(folder), options["run_seconds"])
@@ -120,7 +120,7 @@ class VisionLanguage(_Captions):
         processor = _processor(folder)
         if not getattr(processor, "chat_template", None):
             raise LoadError("it has no chat template, so there is no telling how to ask it; use another model")
-        model = AutoModelForImageTextToText.from_pretrained(folder, **_loading(options)).to(_device(options["device"]))
+        model = _loaded(AutoModelForImageTextToText, folder, options)
         super().__init__(model, processor, options["run_seconds"])
 
     def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
@@ -150,13 +150,16 @@ def _processor(folder: Path) -> Any:
     return AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def _loading(options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "local_files_only": True,
-        "trust_remote_code": False,
-        "dtype": _dtype(options["precision"], options["device"]),
-        "weights_only": True,
-    }
+def _loaded(model_class: Any, folder: Path, options: dict[str, Any]) -> Any:
+    device = torch_device.chosen(options["device"])
+    model = model_class.from_pretrained(
+        folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        dtype=_dtype(options["precision"], device),
+        weights_only=True,
+    )
+    return model.to(device)
 
 
 def _dtype(precision: str, device: str) -> torch.dtype:
@@ -164,25 +167,10 @@ def _dtype(precision: str, device: str) -> torch.dtype:
     if precision != "auto":
         chosen: torch.dtype = getattr(torch, precision)
         return chosen
-    if _device(device) != "cpu":
+    if device != "cpu":
         return torch.bfloat16 if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else torch.float16
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no other way
     return torch.bfloat16 if fast else torch.float32
-
-
-def _device(device: str) -> str:
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise LoadError(f"device {device!r} was asked for, but torch finds no GPU here")
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _gpu_memory(device: torch.device) -> int:
-    """What this process takes of the GPU: the allocator's reserve, and CUDA's own context, which nothing reports."""
-    return torch.cuda.memory_reserved(device) + _GPU_CONTEXT_BYTES if device.type == "cuda" else 0
 
 
 def _unpacked(body: bytes) -> list[Pixels]:

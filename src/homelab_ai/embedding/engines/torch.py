@@ -13,6 +13,7 @@ import orjson
 import torch
 from sentence_transformers import SentenceTransformer
 
+from homelab_ai.models.engines import torch_device
 from homelab_ai.models.files import places
 from homelab_ai.models.hosts.engine import Engine, LoadError, Report
 
@@ -20,7 +21,6 @@ from homelab_ai.models.hosts.engine import Engine, LoadError, Report
 # what makes a host grow.
 _TOKENS_PER_PASS = 4096
 
-_GPU_CONTEXT_BYTES = 500 * 1024**2
 
 _CHARACTERS_PER_TOKEN = 64  # far more than any tokenizer needs on average
 _TOKENS_AROUND_A_CUT = 8
@@ -42,7 +42,7 @@ class TorchEmbeddings:
         precision = options["precision"]
         self._model = SentenceTransformer(
             str(folder),
-            device=_device(options["device"]),
+            device=torch_device.chosen(options["device"]),
             local_files_only=True,
             trust_remote_code=False,
             model_kwargs={
@@ -73,7 +73,7 @@ class TorchEmbeddings:
             "precision": str(self._model.dtype).removeprefix("torch."),
             "dimensions": self._dimensions,
             "max_length": self._window,
-            "gpu_memory_bytes": _gpu_memory(self._model.device),
+            "gpu_memory_bytes": torch_device.gpu_memory(self._model.device),
         }
 
     def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], memoryview]:  # noqa: ARG002 - has none
@@ -135,14 +135,3 @@ def _passes(lengths: Counts) -> list[list[int]]:
         groups[-1].append(row)
         room -= 1
     return groups
-
-
-def _gpu_memory(device: torch.device) -> int:
-    """What this process takes of the GPU: the allocator's reserve, and CUDA's own context, which nothing reports."""
-    return torch.cuda.memory_reserved(device) + _GPU_CONTEXT_BYTES if device.type == "cuda" else 0
-
-
-def _device(device: str) -> str | None:
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise LoadError(f"device {device!r} was asked for, but torch finds no GPU here")
-    return None if device == "auto" else device

@@ -1,0 +1,1 @@
+"""What engines of every ability share. Imported only inside model hosts, by engines."""
