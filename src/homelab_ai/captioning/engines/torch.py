@@ -2,7 +2,7 @@
 
 Imported only inside a model host. Models are transformers' own classes with their own preprocessing and generation, so
 captions are those of transformers. What is ours is what a service needs around it: the precision that the processor is
-fast in, images one at a time through the vision tower, and a deadline.
+fast in, and a deadline.
 """
 
 import json
@@ -87,8 +87,6 @@ class Blip(_Captions):
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         model = _loaded(BlipForConditionalGeneration, folder, options)
-        # All images at once would be slower, on a CPU by a third (`make bench`); the text is decoded together.
-        model.vision_model = _OneByOne(model.vision_model)
         super().__init__(model, _processor(folder), options["run_seconds"])
 
     def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:  # noqa: ARG002 - it follows none
@@ -97,18 +95,6 @@ class Blip(_Captions):
         ids = self._model.generate(pixel_values=pixels, **generation)
         captions: list[str] = self._processor.batch_decode(ids, skip_special_tokens=True)
         return captions
-
-
-class _OneByOne(torch.nn.Module):  # type: ignore[misc]
-    """A vision tower that is given one image after the other."""
-
-    def __init__(self, tower: torch.nn.Module) -> None:
-        super().__init__()
-        self.tower = tower
-
-    def forward(self, pixel_values: torch.Tensor, **more: Any) -> tuple[torch.Tensor]:
-        """Return the last hidden state of each image, as the tower's own first output is."""
-        return (torch.cat([self.tower(pixel_values=image, **more)[0] for image in pixel_values.split(1)]),)
 
 
 class VisionLanguage(_Captions):
@@ -163,7 +149,7 @@ def _loaded(model_class: Any, folder: Path, options: dict[str, Any]) -> Any:
 
 
 def _dtype(precision: str, device: str) -> torch.dtype:
-    """bfloat16 where the hardware calculates in it: there it is twice as fast, and captions stay the same."""
+    """bfloat16 where the hardware calculates in it, half precision on a GPU that has none, else float32."""
     if precision != "auto":
         chosen: torch.dtype = getattr(torch, precision)
         return chosen
