@@ -203,6 +203,13 @@ def test_the_example_of_a_request_is_answered(client: TestClient, document: dict
     ModelsResponse.model_validate(client.get("/api/models").json(), strict=True)
 
 
+def test_it_promises_nothing_that_is_refused(client: TestClient, document: dict[str, Any]) -> None:
+    fields = document["components"]["schemas"]["AddModelRequest"]["properties"].keys()
+    wrong = client.post("/api/models", json={"type": "text_embedding", "id": "x", "hf_model": "o/x", "prompts": {}})
+    assert wrong.status_code == 400
+    assert fields == AddModelRequest.model_fields.keys() - {"prompts"}
+
+
 def test_the_document_tells_nothing_of_this_machine(settings: Settings, document: dict[str, Any]) -> None:
     assert str(settings.data_dir) not in str(document)
     assert "servers" not in document

@@ -110,18 +110,21 @@ class ModelsResponse(BaseModel):
     models: list[ModelResponse]
 
 
+def _as_it_is_served(schema: dict[str, Any]) -> None:
+    """Leave out what has no effect yet, and show an example."""
+    for name in [name for name in TextEmbeddingModel.model_fields if is_reserved(TextEmbeddingModel, name)]:
+        del schema["properties"][name]
+    schema["example"] = {
+        "type": "text_embedding",
+        "id": "multilingual",
+        "hf_model": "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+    }
+
+
 class AddModelRequest(RequestBody, TextEmbeddingModel):
     """A model to offer: its type, and its settings as in config.yaml."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "type": "text_embedding",
-                "id": "multilingual",
-                "hf_model": "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=_as_it_is_served)
 
     type: Kind = Field(description="What it does: turn text into vectors, or describe images.")
     pull: Switch = Field(default=False, description="Whether to download it now, rather than with its first request.")
