@@ -14,7 +14,6 @@ from homelab_ai.models.files import places
 from homelab_ai.models.files.downloads import DownloadFailed, Downloads, Progress
 from homelab_ai.models.hosts.host import HostDied, HostLoadFailed, HostPlan, OnProgress
 from homelab_ai.models.inventory import ENTRY_TYPES
-from homelab_ai.models.memory import BYTES_PER_GB
 from support.clock import Clock
 from support.hosts import FakeHost, FakeHosts, vector_of
 from support.house import House, quiet, until
@@ -28,6 +27,7 @@ def model(model_id: str, hf_model: str = "org/name", revision: str | None = None
 
 
 ONE = model("one")
+GB = 1_000_000_000
 
 
 @pytest.fixture
@@ -323,18 +323,18 @@ async def test_who_waits_for_a_download_may_give_up(slow: House) -> None:
 async def test_whom_a_download_would_not_let_answer_in_time_is_refused_at_once(slow: House) -> None:
     first = slow.asking("a")
     await until(lambda: slow.hosts.downloads)
-    for done, seconds in ((0, 0), (BYTES_PER_GB, 10)):
+    for done, seconds in ((0, 0), (GB, 10)):
         slow.clock.advance(seconds)
-        advance(slow.hosts, done, 14 * BYTES_PER_GB)
+        advance(slow.hosts, done, 14 * GB)
         await quiet()
     with pytest.raises(ResourceExhausted, match=r"1\.00 of 14\.00 GB are here") as raised:
         await slow.ask("a")
     assert raised.value.retry_after_seconds == 130
-    advance(slow.hosts, 3 * BYTES_PER_GB, 14 * BYTES_PER_GB)
+    advance(slow.hosts, 3 * GB, 14 * GB)
     await quiet()
     second = slow.asking("a")  # it is faster now, and will be here in 37 s
     await quiet()
-    advance(slow.hosts, 14 * BYTES_PER_GB, 14 * BYTES_PER_GB)
+    advance(slow.hosts, 14 * GB, 14 * GB)
     assert await first == await second == [vector_of("a")]
 
 

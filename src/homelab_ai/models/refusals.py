@@ -10,6 +10,8 @@ from homelab_ai.models.memory import BYTES_PER_GB, Footprint
 from homelab_ai.models.residency import Slot
 
 _RESTART_SECONDS = 5
+_DISK_GB = 1_000_000_000
+"""As disks are sold, and as the hub shows sizes; of memory, a GB is 1024 MB."""
 
 
 def closed() -> ResourceExhausted:
@@ -52,8 +54,8 @@ def still_downloading(slot: Slot, progress: Progress) -> ResourceExhausted:
     """The model is on its way, and will not be here before a request has to be answered."""
     total = progress.total_bytes or 0
     return ResourceExhausted(
-        f"Model {slot.model.id!r} is being downloaded: {progress.bytes / BYTES_PER_GB:.2f} of "
-        f"{total / BYTES_PER_GB:.2f} GB are here",
+        f"Model {slot.model.id!r} is being downloaded: {progress.bytes / _DISK_GB:.2f} of {total / _DISK_GB:.2f} GB "
+        "are here",
         details={"model_id": slot.model.id, "bytes": progress.bytes, "total_bytes": total},
         retry_after_seconds=math.ceil(progress.seconds_left or 1),
     )
