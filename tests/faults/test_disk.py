@@ -1,12 +1,12 @@
 """Disks that cannot be used: the service says so in a sentence, and what does not need the disk goes on."""
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from support.disk import fill, small_disk
 from support.server import Server
 
 
@@ -61,19 +61,9 @@ def test_a_state_that_is_a_folder(tmp_path: Path) -> None:
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a small disk: {mounted.stderr.strip()}")
-    try:
-        with pytest.raises(OSError, match="No space"):
-            (disk / "filler").write_bytes(b"x" * 2**21)
+    with small_disk(tmp_path / "disk", 1) as disk:
+        fill(disk)
         yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_full_disk(tmp_path: Path, full_disk: Path) -> None:

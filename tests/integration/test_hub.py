@@ -17,6 +17,7 @@ import pytest
 
 from homelab_ai.models.files import places
 from homelab_ai.models.hosts.host import Host, HostDied, HostLoadFailed, HostPlan
+from support import disk
 from support.hub import MB, Fault, Hub, environment, etag, sha256
 from support.server import free_port
 
@@ -519,19 +520,12 @@ async def test_a_models_folder_that_is_none(hub: Hub, models: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a small disk: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with disk.small_disk(tmp_path / "disk", 300) as mounted:
+        yield mounted
 
 
-def resize(disk: Path, size: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+def resize(folder: Path, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
 
 
 async def test_a_disk_that_is_too_small_is_seen_before(hub: Hub, small_disk: Path) -> None:
