@@ -95,7 +95,7 @@ class State:
             os.close(lock)
             raise StateError(
                 f"The state in {data_dir / 'state.db'} cannot be used: {error}. If the disk is full, make room; if "
-                "the file is damaged, move it away (the keys made at run time are lost with it)."
+                "the file is damaged, move it away (the keys and models added at run time are lost with it)."
             ) from error
 
     def close(self) -> None:
