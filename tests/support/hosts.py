@@ -106,6 +106,8 @@ class FakeHost(Host):
 class Vectors:
     """Texts there and lists of numbers back, for what stands between a service and its hosts."""
 
+    run_seconds = 0.4
+
     def pack(self, items: Sequence[str]) -> bytes:
         return orjson.dumps(items)
 

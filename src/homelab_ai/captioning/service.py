@@ -144,6 +144,8 @@ _NO_PROMPTS = object()
 class _Pictures:
     """Pictures to the engine as raw pixels, and a JSON list of captions back."""
 
+    run_seconds = 2.0  # on a CPU, one may take most of a second, and the words of four hardly longer than those of one
+
     def pack(self, items: Sequence[Picture]) -> bytes:
         return b"".join(
             part for picture in items for part in (_SIZE.pack(picture.width, picture.height), picture.pixels)

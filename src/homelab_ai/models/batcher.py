@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 Lane = Literal["interactive", "bulk"]
 
-_RUN_SECONDS = 0.4
-"""How long a run is to take: what a short question may have to wait for behind a long list."""
 _WEIGHT_PER_SECOND = 4000.0
 """What a model is taken to do until it was seen at work: tokens of a small one on a small CPU."""
 _BULK_WAITS_SECONDS = 2.0
@@ -40,6 +38,9 @@ _NEWEST_PART = 0.3
 
 class Format(Protocol):
     """How items of one kind travel to the engine, and its results back. Two callers share a run if it is the same."""
+
+    run_seconds: float
+    """How long a run is to take at most: what a short question may have to wait for behind a long list."""
 
     def pack(self, items: Sequence[Any]) -> bytes:
         """Return the body of a run over these items."""
@@ -177,8 +178,12 @@ class Batcher:
     def _compose(self) -> _Run:
         """Take as much as may go into one run, from the most urgent first."""
         run: _Run = []
-        count, weight = self._settings.max_items, min(self._settings.max_tokens, self._speed * _RUN_SECONDS)
-        for job in sorted(self._waiting(), key=lambda job: job.urgency(self._speed)):
+        jobs = sorted(self._waiting(), key=lambda job: job.urgency(self._speed))
+        if not jobs:
+            return run
+        count = self._settings.max_items
+        weight = min(self._settings.max_tokens, self._speed * jobs[0].format.run_seconds)
+        for job in jobs:
             if run and not job.may_share_with(run[0][0]):
                 continue
             taken = 0
@@ -205,7 +210,7 @@ class Batcher:
                 raise
             log.exception("model %s: a run could not be read", self._host.plan.model_id)
             return
-        self._learn(sum(map(form.weight, items)), self._clock.time() - started)
+        self._learn(sum(map(form.weight, items)), self._clock.time() - started, form.run_seconds)
         self._last_callers, self._last_end = len(run), self._clock.time()
         for job, part in run:
             if not job.done.done():
@@ -230,7 +235,7 @@ class Batcher:
             }
         return dict(zip(items, form.unpack(answer, len(items)), strict=True))
 
-    def _learn(self, weight: int, seconds: float) -> None:
+    def _learn(self, weight: int, seconds: float, run_seconds: float) -> None:
         """Expect of the next run what this one has shown; a small one, which is mostly overhead, shows little."""
-        if seconds > 0 and (weight / seconds > self._speed or 2 * weight >= self._speed * _RUN_SECONDS):
+        if seconds > 0 and (weight / seconds > self._speed or 2 * weight >= self._speed * run_seconds):
             self._speed += _NEWEST_PART * (weight / seconds - self._speed)

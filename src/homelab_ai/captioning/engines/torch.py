@@ -20,7 +20,7 @@ from transformers import (
     BlipForConditionalGeneration,
 )
 
-from homelab_ai.models.engines import torch_device
+from homelab_ai.models.engines import packed, torch_device
 from homelab_ai.models.files import places
 from homelab_ai.models.hosts.engine import Engine, LoadError, Report
 
@@ -44,7 +44,7 @@ class _Captions:
     promptable: bool
 
     def __init__(self, model: Any, processor: Any, deadline_seconds: float) -> None:
-        self._model = model.eval()
+        self._model = model
         self._processor = processor
         self._deadline_seconds = deadline_seconds
 
@@ -145,7 +145,9 @@ def _loaded(model_class: Any, folder: Path, options: dict[str, Any]) -> Any:
         dtype=_dtype(options["precision"], device),
         weights_only=True,
     )
-    return model.to(device)
+    model = model.to(device).eval()
+    packed.pack(model)
+    return model
 
 
 def _dtype(precision: str, device: str) -> torch.dtype:
