@@ -38,6 +38,17 @@ def test_the_answer_is_that_of_the_specification(client: TestClient) -> None:
         assert all(math.isclose(got, due, rel_tol=1e-6) for got, due in zip(vector, vector_of(text), strict=True))
 
 
+def test_vectors_say_which_others_they_belong_with(client: TestClient) -> None:
+    response = client.post("/api/embed", json={"texts": ["a"]})
+    fingerprint = response.headers["X-Embedding-Fingerprint"]
+    assert client.get("/api/models/minilm").json()["fingerprint"] == fingerprint
+    again = client.post("/api/embed", json={"texts": ["a"]}, headers={"X-Expect-Fingerprint": fingerprint})
+    assert again.json()["embeddings"] == response.json()["embeddings"]
+    other = client.post("/api/embed", json={"texts": ["a"]}, headers={"X-Expect-Fingerprint": "another"})
+    error = refused(other, 409, "CONFLICT")
+    assert error["details"] == {"model_id": "minilm", "expected": "another", "fingerprint": fingerprint}
+
+
 @pytest.mark.parametrize(
     "name", [None, "minilm", "MiniLM", "sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2", "my-alias"]
 )

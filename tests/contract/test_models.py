@@ -14,9 +14,11 @@ from homelab_ai.app import create_app
 from homelab_ai.models.hosts.host import HostLoadFailed
 from homelab_ai.settings import Settings
 from support.clock import Clock
-from support.hosts import DIMENSIONS, FakeHosts
+from support.hosts import DIMENSIONS, FINGERPRINT, FakeHosts
 
-UNLOADED = {"backend": None, "device": None, "precision": None, "max_length": None, "promptable": None}
+UNLOADED = dict.fromkeys(
+    ("backend", "backend_reason", "device", "precision", "max_length", "fingerprint", "promptable")
+)
 MINILM: dict[str, Any] = {
     "id": "minilm",
     "type": "text_embedding",
@@ -121,6 +123,7 @@ def test_a_loaded_model_tells_what_it_runs_on(client: TestClient) -> None:
         "device": "cpu",
         "precision": "float32",
         "max_length": 1000,
+        "fingerprint": FINGERPRINT,
         "promptable": None,
         "dimensions": DIMENSIONS,
     }

@@ -30,6 +30,7 @@ CODES: dict[tuple[str, str], dict[str, int]] = {
         **COMMON,
         **BODY,
         "MODEL_NOT_FOUND": 404,
+        "CONFLICT": 409,
         "MODEL_NOT_LOADED": 409,
         "INFERENCE_FAILED": 500,
         "MODEL_LOAD_FAILED": 503,

@@ -50,7 +50,7 @@ def test_the_first_curl_returns_384_numbers_shaped_as_shown(server: Server) -> N
     assert len(answer["embeddings"][0]) == 384
     numbers = re.search(r"\[\[(.*), \.\.\.\]\]", shown)
     assert numbers
-    assert [float(number) for number in numbers[1].split(",")] == pytest.approx(answer["embeddings"][0][:3], abs=1e-4)
+    assert [float(number) for number in numbers[1].split(",")] == pytest.approx(answer["embeddings"][0][:3], abs=2e-3)
     assert list(answer) == re.findall(r'"(\w+)":', shown)
 
 

@@ -16,16 +16,16 @@ from support.reference import HUB_NAME, cosines, vectors_of_texts
 from support.reference import TEXTS as SAMPLE
 from support.server import Server, wait_for
 
-HOST_BYTES = 200 * 1024**2
-"""Less than a torch host takes."""
+HOST_BYTES = 80 * 1024**2
+"""Less than a host with a model takes."""
 CYCLES = int(os.environ.get("HOMELAB_AI_TEST_CYCLES", "3"))
 
 
-def config(resources: str, *extra: str) -> str:
+def config(resources: str, *extra: str, backend: str = "auto") -> str:
     """Two models, both real: the same weights, of which one reads only the beginning of a text."""
     entries = [
-        f"    - {{id: one, hf_model: {HUB_NAME}, default: true}}",
-        f"    - {{id: two, hf_model: {HUB_NAME}, max_length: 64}}",
+        f"    - {{id: one, hf_model: {HUB_NAME}, backend: {backend}, default: true}}",
+        f"    - {{id: two, hf_model: {HUB_NAME}, backend: {backend}, max_length: 64}}",
         *extra,
     ]
     return "\n".join(
@@ -59,7 +59,7 @@ def private_bytes(process: psutil.Process) -> int:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Server]:
     """A service that has room for one of its two models."""
-    with Server(tmp_path, config=config("{max_memory_gb: 0.7, device: cpu}")) as server:
+    with Server(tmp_path, config=config("{max_memory_gb: 0.7, device: cpu}", backend="torch")) as server:
         yield server
 
 

@@ -1,11 +1,14 @@
-"""The embedding engine on torch, where the model is beside the point."""
+"""The embedding engines, where the model is beside the point."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from homelab_ai.embedding.engines.openvino import _rounded, packed
 from homelab_ai.embedding.engines.torch import TorchEmbeddings, _passes
+from homelab_ai.models.engines import cores
 
 
 class Seeing:
@@ -41,3 +44,32 @@ def test_passes_hold_every_text_once_within_the_budget_longest_first(lengths: li
         assert len(rows) == 1 or longest * len(rows) <= 4096
     starts = [lengths[rows[0]] for rows in passes]
     assert starts == sorted(starts, reverse=True)
+
+
+@pytest.mark.parametrize("streams", [1, 2, 7])
+@pytest.mark.parametrize("lengths", [[], [1], [0, 0], [512] * 9, [5, 9, 9, 200, 31, 7], [3, 256, 7, 256, 100] * 90])
+def test_groups_hold_every_text_once_in_few_shapes(lengths: list[int], streams: int) -> None:
+    groups = packed(lengths, streams)
+
+    assert sorted(row for rows in groups for row in rows) == list(range(len(lengths)))
+    for rows in groups:
+        assert len(rows).bit_count() == 1
+        width = max(_rounded(lengths[row]) for row in rows)
+        assert len(rows) == 1 or width * len(rows) <= 1024
+    if len(lengths) >= streams:
+        assert len(groups) >= min(streams, 2)
+
+
+def test_lengths_are_rounded_a_little_and_to_few() -> None:
+    for length in range(1, 8193):
+        assert length <= _rounded(length) <= 1.25 * length
+    assert len({_rounded(length) for length in range(1, 513)}) == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "most"), [("max 100000", 999), ("100000 100000", 1), ("150000 100000", 2), ("10000 100000", 1), ("?", 999)]
+)
+def test_a_container_is_not_given_more_threads_than_it_may_run(tmp_path: Path, text: str, most: int) -> None:
+    (tmp_path / "cpu.max").write_text(f"{text}\n")
+    assert 1 <= cores.usable(tmp_path / "cpu.max") <= most
+    assert cores.usable(tmp_path / "nothing") >= 1

@@ -15,6 +15,7 @@ from homelab_ai.embedding.service import ENGINE, Embeddings, EmbeddingService
 from homelab_ai.errors import ModelLoadFailed
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import Settings
+from support import exports
 from support.reference import MINILM, TEXTS, cosines, vectors_of_texts
 
 pytestmark = pytest.mark.anyio
@@ -33,11 +34,14 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Emb
     entries: list[dict[str, Any]] = [
         {"id": "minilm", "hf_model": HUB_NAME, "dimensions": 384, "default": True},
         {"id": "short", "hf_model": HUB_NAME, "max_length": 64, "precision": "bfloat16"},
+        {"id": "exact", "hf_model": HUB_NAME, "precision": "float32"},
+        {"id": "torch", "hf_model": HUB_NAME, "backend": "torch"},
         {"id": "wrong", "hf_model": HUB_NAME, "dimensions": 385},
     ]
     settings = Settings.model_validate(
         {"data_dir": folder / "data", "models_dir": folder / "models", "models": {"text_embedding": entries}}
     )
+    exports.lend(settings.models_dir)
     models = LocalModels(settings, {"text_embedding": ENGINE}, clock=asyncio.get_running_loop())
     yield EmbeddingService(models, settings)
     await models.close()
@@ -142,7 +146,7 @@ async def test_max_length_and_precision_are_obeyed(service: EmbeddingService, to
     lengths = [63, 64, 65, 256]
     texts = [*TEXTS[:18], *(of_tokens(length, tokenizer) for length in lengths)]
     short = await embed(service, texts, "short")
-    whole = await embed(service, texts)
+    whole = await embed(service, texts, "exact")
 
     counted = [len(tokenizer.encode(text).ids) for text in texts]
     assert short.truncated == [position for position, count in enumerate(counted) if count > 64]
@@ -150,6 +154,19 @@ async def test_max_length_and_precision_are_obeyed(service: EmbeddingService, to
     assert cosines(short.matrix[:20], whole.matrix[:20]).min() > 0.99
     assert cosines(short.matrix[:20], whole.matrix[:20]).min() < 0.9999999, "this is float32, not bfloat16"
     assert cosines(short.matrix[[-1]], short.matrix[[-3]])[0] > 0.999
+
+
+async def test_every_backend_and_precision_gives_the_same_vectors(service: EmbeddingService) -> None:
+    expected = vectors_of_texts()
+    for model, least in (("minilm", 0.9999), ("exact", 0.99999), ("torch", 0.99999)):
+        result = await embed(service, TEXTS, model)
+        assert cosines(result.matrix, expected).min() >= least
+        assert result.truncated == (await embed(service, TEXTS)).truncated
+    described = {name: service._models._slots[name].described for name in ("exact", "torch")}  # type: ignore[attr-defined]
+    assert {name: (said["backend"], said["precision"]) for name, said in described.items()} == {
+        "exact": ("openvino", "float32"),
+        "torch": ("torch", "float32"),
+    }
 
 
 async def test_dimensions_that_the_model_does_not_have_are_refused(service: EmbeddingService) -> None:

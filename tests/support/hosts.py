@@ -17,6 +17,7 @@ from homelab_ai.models.memory import Footprint
 DIMENSIONS = 8
 
 FailingRun = Callable[[list[str]], Exception | None]
+FINGERPRINT = "0123456789abcdef"
 FailingStart = Callable[[HostPlan], Exception | None]
 
 
@@ -38,6 +39,7 @@ class FakeHost(Host):
             "precision": "float32",
             "dimensions": DIMENSIONS,
             "max_length": 1000,
+            "fingerprint": FINGERPRINT,
         }
         self.runs: list[list[str]] = []
         self.stopped = False

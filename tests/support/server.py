@@ -15,6 +15,8 @@ from typing import Self
 import httpx
 import psutil
 
+from support import exports
+
 REPOSITORY = Path(__file__).parents[2]
 
 KEYLESS = {"HOMELAB_AI__SECURITY__ALLOW_LOCALHOST": "true"}
@@ -43,7 +45,7 @@ class Server:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        exports.lend(folder / "models")
         if config is not None:
             (folder / "config.yaml").write_text(config)
         self._stdout, self._stderr = folder / "stdout.log", folder / "stderr.log"

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from homelab_ai.embedding.service import EmbeddingService
-from homelab_ai.errors import InferenceFailed, InvalidRequest, ModelNotFound, RequestTimeout
+from homelab_ai.errors import Conflict, InferenceFailed, InvalidRequest, ModelNotFound, RequestTimeout
 from homelab_ai.models.batcher import Format, Lane
 from homelab_ai.models.catalogue import Catalogue, Model
 from homelab_ai.models.hosts.host import Answer, RunFailed
@@ -127,6 +127,9 @@ class Fixed:
     async def lease(self, model: Model) -> AsyncIterator["Fixed"]:
         yield self
 
+    async def describe(self) -> dict[str, Any]:
+        return {"fingerprint": "0123456789abcdef"}
+
     async def run(
         self, form: Format, options: dict[str, Any], items: Sequence[Hashable], *, lane: Lane = "interactive"
     ) -> list[Any]:
@@ -140,6 +143,18 @@ async def test_vectors_that_are_not_finite_are_an_error(number: float, count: in
     service = EmbeddingService(Fixed(0.0, number), Settings())
     with pytest.raises(InferenceFailed, match="not finite"):
         await service.embed(["a"] * count, service.choose(None))
+
+
+async def test_vectors_that_do_not_belong_together_are_not_given() -> None:
+    service = EmbeddingService(Fixed(0.0, 1.0), Settings())
+    model = service.choose(None)
+    for expected in (None, "0123456789abcdef"):
+        assert (await service.embed(["a"], model, expected=expected)).fingerprint == "0123456789abcdef"
+    for other in ("", "0123456789ABCDEF", "x" * 1000):
+        with pytest.raises(Conflict, match="do not mix them") as conflict:
+            await service.embed(["a"], model, expected=other)
+        assert conflict.value.details["fingerprint"] == "0123456789abcdef"
+        assert conflict.value.details["expected"] == other[:64]
 
 
 async def test_zeros_and_the_smallest_numbers_are_vectors() -> None:

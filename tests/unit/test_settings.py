@@ -232,7 +232,7 @@ def test_refused_model_ids(name: str) -> None:
     [
         ("dimensions", 0, "expected a whole number of at least 1"),
         ("max_length", True, "expected a whole number of at least 1"),
-        ("backend", "openvino", "expected auto or torch"),
+        ("backend", "onnx", "expected auto, openvino or torch"),
         ("precision", "int8", "expected auto, float32, bfloat16 or float16"),
         ("keep_alive_minutes", -5, "expected minutes"),
         ("aliases", ["a b"], "expected at most 128 letters"),

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Header
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from homelab_ai.api.documents import INFERENCE, errors
 from homelab_ai.api.priority import lane_of
 from homelab_ai.api.reading import JsonRoute, RequestBody, while_connected
 from homelab_ai.api.services import services_of
+from homelab_ai.errors import Conflict
 
 router = APIRouter(route_class=JsonRoute, tags=["Embeddings"])
 
@@ -71,18 +72,31 @@ class EmbedResponse(BaseModel):
     summary="Turn texts into vectors",
     response_model=EmbedResponse,
     dependencies=[needs("embed")],
-    responses=errors(*INFERENCE),
+    responses=errors(*INFERENCE, Conflict),
 )
-async def embed(request: Request, body: Annotated[EmbedRequest, Body()]) -> Response:
+async def embed(
+    request: Request,
+    body: Annotated[EmbedRequest, Body()],
+    x_expect_fingerprint: Annotated[
+        str | None,
+        Header(
+            description="The `X-Embedding-Fingerprint` of earlier answers: where the model's vectors are others "
+            "now, the answer is 409, and no vectors that do not belong with those."
+        ),
+    ] = None,
+) -> Response:
     """Embed one or many texts. The model is loaded when it is first asked for, which takes some seconds.
 
     Requests that arrive together share runs of the model, and a long list lets short questions go first. A program that
-    can wait says so with the header `Priority: u=5` (RFC 9218).
+    can wait says so with the header `Priority: u=5` (RFC 9218). `X-Embedding-Fingerprint` is the same for all vectors
+    that belong into one database: keep it beside them.
     """
     context, embedding = context_of(request.scope), services_of(request.scope)["embedding"]
     model = embedding.choose(body.model)
     use(request, model)
-    result = await while_connected(request, embedding.embed(body.texts, model, lane_of(request)))
+    result = await while_connected(
+        request, embedding.embed(body.texts, model, lane_of(request), expected=x_expect_fingerprint)
+    )
     answer = {
         "request_id": context.request_id,
         "embeddings": result.matrix,
@@ -91,4 +105,6 @@ async def embed(request: Request, body: Annotated[EmbedRequest, Body()]) -> Resp
     }
     if result.truncated:
         answer["truncated"] = result.truncated
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    headers = {"X-Embedding-Fingerprint": result.fingerprint} if result.fingerprint else None
+    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, headers=headers, media_type="application/json")

@@ -86,10 +86,14 @@ class ModelResponse(BaseModel):
     requests: int = Field(description="Requests that have asked for it since the service started.")
     active_requests: int = Field(description="Requests that it is answering, or that wait for it to be loaded.")
     dimensions: int | None = Field(description="Length of its vectors, as configured or, once loaded, as measured.")
-    backend: str | None = Field(description="What runs it. Known once it has been loaded, as are the next three.")
+    backend: str | None = Field(description="What runs it. Known once it has been loaded, as are the next six.")
+    backend_reason: str | None = Field(description="Why it does not run on openvino, which is faster on a CPU.")
     device: str | None
     precision: str | None
     max_length: int | None = Field(description="Its window in tokens: longer texts are cut.")
+    fingerprint: str | None = Field(
+        description="The same for all vectors that belong into one database, as the header `X-Embedding-Fingerprint`."
+    )
     promptable: bool | None = Field(
         description="Whether it follows the `prompt` of a captioning request. Known once it has been loaded."
     )
@@ -330,9 +334,11 @@ def model_response(snapshot: Snapshot) -> ModelResponse:
         state=snapshot.state,
         dimensions=described.get("dimensions", getattr(settings, "dimensions", None)),
         backend=described.get("backend"),
+        backend_reason=described.get("backend_reason"),
         device=described.get("device"),
         precision=described.get("precision"),
         max_length=described.get("max_length", getattr(settings, "max_length", None)),
+        fingerprint=described.get("fingerprint"),
         promptable=described.get("promptable"),
         pinned=snapshot.keep_alive_seconds == PINNED,
         keep_alive_seconds=None if snapshot.keep_alive_seconds == PINNED else snapshot.keep_alive_seconds,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from homelab_ai.errors import InferenceFailed, InvalidRequest
+from homelab_ai.errors import Conflict, InferenceFailed, InvalidRequest
 from homelab_ai.models.batcher import ItemFailed, Lane
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.deadline import within
@@ -19,7 +19,7 @@ from homelab_ai.models.hosts.host import Answer
 from homelab_ai.models.protocols import Models
 from homelab_ai.settings import Settings
 
-ENGINE = "homelab_ai.embedding.engines.torch"
+ENGINE = "homelab_ai.embedding.engines.choice"
 """Dotted path of the engine module, for the model host."""
 
 _TOKENS_AT_MOST = 1024
@@ -36,6 +36,8 @@ class Embeddings:
     model_id: str
     truncated: list[int]
     """Positions of the texts that were longer than the model's window and were cut."""
+    fingerprint: str | None = None
+    """Equal for all vectors that belong into one database."""
 
     @property
     def dimensions(self) -> int:
@@ -55,12 +57,15 @@ class EmbeddingService:
         """Return the embedding model that a request means. Raises as `Catalogue.choose`."""
         return self._models.catalogue.choose(name, "text_embedding")
 
-    async def embed(self, texts: Sequence[str], model: Model, lane: Lane = "interactive") -> Embeddings:
+    async def embed(
+        self, texts: Sequence[str], model: Model, lane: Lane = "interactive", *, expected: str | None = None
+    ) -> Embeddings:
         """Return one vector for each text.
 
         Texts longer than the model's window are cut, which the result says. What is in the lane `bulk` lets what is
-        `interactive` go first. Raises `InvalidRequest` for no text or
-        too many, `ModelLoadFailed`, `InferenceFailed`, `RequestTimeout`, or `ResourceExhausted`.
+        `interactive` go first. Raises `InvalidRequest` for no text or too many, `Conflict` where the model's vectors
+        have another fingerprint than the `expected` one, `ModelLoadFailed`, `InferenceFailed`, `RequestTimeout`, or
+        `ResourceExhausted`.
         """
         if not texts:
             raise InvalidRequest.at("texts", "the list is empty; send at least one text")
@@ -69,10 +74,17 @@ class EmbeddingService:
                 "texts", f"{len(texts)} texts are more than the {self._max_texts} that one request may hold; send fewer"
             )
         async with within(self._timeout_seconds, model, send_fewer="texts"):
-            return await self._embed(texts, model, lane)
+            return await self._embed(texts, model, lane, expected)
 
-    async def _embed(self, texts: Sequence[str], model: Model, lane: Lane) -> Embeddings:
+    async def _embed(self, texts: Sequence[str], model: Model, lane: Lane, expected: str | None) -> Embeddings:
         async with self._models.lease(model) as lease:
+            fingerprint = (await lease.describe()).get("fingerprint")
+            if expected is not None and expected != fingerprint:
+                raise Conflict(
+                    f"The vectors of model {model.id!r} are no longer those with the fingerprint {expected[:64]!r}; do "
+                    "not mix them with older ones: embed everything anew, or go back to the model as it was",
+                    details={"model_id": model.id, "expected": expected[:64], "fingerprint": fingerprint},
+                )
             vectors = await lease.run(_FORMAT, {}, texts, lane=lane)
         if failed := [position for position, vector in enumerate(vectors) if isinstance(vector, ItemFailed)]:
             raise InferenceFailed(
@@ -87,7 +99,8 @@ class EmbeddingService:
                 f"Model {model.id!r} gave vectors that are not finite; a precision of float32 may mend it",
                 details={"model_id": model.id},
             )
-        return Embeddings(matrix, model.id, [n for n, vector in enumerate(vectors) if vector.truncated])
+        truncated = [n for n, vector in enumerate(vectors) if vector.truncated]
+        return Embeddings(matrix, model.id, truncated, fingerprint)
 
 
 class _Vector(NamedTuple):

@@ -1,6 +1,6 @@
 """One request's hold on a model: runs on whatever host has it, and one host more where that dies under a run."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from homelab_ai.errors import InferenceFailed
@@ -61,6 +61,10 @@ class Lease:
                     break
         message = f"Model {model.id!r} could not answer: again and again under this request {death}"
         raise InferenceFailed(message, details={"model_id": model.id}) from death
+
+    async def describe(self) -> Mapping[str, Any]:
+        """Return what the engine says of the model, loading it first if need be. Raises as `run`."""
+        return (await self.hold()).host.described
 
     async def hold(self) -> Resident:
         """Return the host that has the model loaded, which will not be stopped before the hold ends."""

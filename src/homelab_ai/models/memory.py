@@ -9,8 +9,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from homelab_ai.settings import ResourcesSettings
+if TYPE_CHECKING:  # hosts use this module too, and have no use for pydantic's 20 MB
+    from homelab_ai.settings import ResourcesSettings
 
 BYTES_PER_GB = 1024**3
 
@@ -64,7 +66,7 @@ def total(footprints: Iterable[Footprint]) -> Footprint:
     return sum(footprints, Footprint())
 
 
-def budget(resources: ResourcesSettings) -> Footprint:
+def budget(resources: "ResourcesSettings") -> Footprint:
     """What all loaded models together may take."""
     if resources.max_memory_gb == "auto":
         memory = int(_PART_OF_THE_MACHINE * machine_memory())

@@ -1,7 +1,7 @@
 """The seam of this room: what the services need of it, in one process or on a cluster."""
 
 import contextlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from homelab_ai.models.batcher import Format, Lane
@@ -15,6 +15,10 @@ class RunsModel(Protocol):
         self, form: Format, options: dict[str, Any], items: Sequence[Hashable], *, lane: Lane = "interactive"
     ) -> list[Any]:
         """Have the model's engine answer for each item: a result, or `ItemFailed`, in their order."""
+        ...
+
+    async def describe(self) -> Mapping[str, Any]:
+        """Return what the engine says of the model, which is loaded for that."""
         ...
 
 

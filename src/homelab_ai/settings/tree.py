@@ -135,8 +135,10 @@ class TextEmbeddingModel(ModelEntry):
         default=None,
         description="Length of its vectors. Checked against the model when it loads; null takes the model's word.",
     )
-    backend: Annotated[Literal["auto", "torch"], expecting("auto or torch")] = Field(
-        default="auto", description="Engine that runs it: auto (the best one installed) or torch."
+    backend: Annotated[Literal["auto", "openvino", "torch"], expecting("auto, openvino or torch")] = Field(
+        default="auto",
+        description="Engine that runs it: auto (openvino on the CPU where the model can be exported to it, else "
+        "torch), openvino (or nothing) or torch.",
     )
     max_length: Count | None = Field(
         default=None, description="Tokens of each text that are read; the rest is cut off. null: as the model says."

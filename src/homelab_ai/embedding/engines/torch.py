@@ -1,4 +1,4 @@
-"""The embedding engine on torch: any sentence-transformers model, on the CPU or a GPU.
+"""The embedding engine on torch: any sentence-transformers model, on a GPU or the CPU.
 
 Imported only inside a model host. The whole pipeline of the model (pooling, dense layers, normalization) is
 sentence-transformers' own, so the vectors are those of `SentenceTransformer.encode`. What is ours is what a service
@@ -13,32 +13,24 @@ import orjson
 import torch
 from sentence_transformers import SentenceTransformer
 
+from homelab_ai.embedding.engines.identity import fingerprint
+from homelab_ai.embedding.engines.windows import CHARACTERS_AT_MOST, CHARACTERS_PER_TOKEN, TOKENS_AROUND_A_CUT
 from homelab_ai.models.engines import torch_device
-from homelab_ai.models.files import places
-from homelab_ai.models.hosts.engine import Engine, LoadError, Report
+from homelab_ai.models.hosts.engine import LoadError
 
 # Padded tokens in one forward pass. Larger passes lose more to padding than they win on a CPU, and their memory is
 # what makes a host grow.
 _TOKENS_PER_PASS = 4096
 
-
-_CHARACTERS_PER_TOKEN = 64  # far more than any tokenizer needs on average
-_TOKENS_AROUND_A_CUT = 8
-_CHARACTERS_AT_MOST = 1_000_000
-
 Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-
-def load(options: dict[str, Any], report: Report) -> Engine:  # noqa: ARG001 - a load takes seconds
-    """Load the model that the settings in `options` describe. Raises `LoadError`."""
-    folder = places.find(options["hf_model"], revision=options["revision"], models_dir=options["models_dir"])
-    return TorchEmbeddings(folder, options)
 
 
 class TorchEmbeddings:
     """One sentence-transformers model."""
 
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, options: dict[str, Any], reason: str | None = None) -> None:
+        """`reason` says why it is not an export that runs the model."""
+        self._reason = reason
         precision = options["precision"]
         self._model = SentenceTransformer(
             str(folder),
@@ -65,14 +57,19 @@ class TorchEmbeddings:
                 f"the configuration says {options['dimensions']} dimensions, but the model has {self._dimensions}"
             )
 
+        exact = self._model.dtype is torch.float32
+        self._fingerprint = fingerprint(folder, dimensions=self._dimensions, window=self._window, exact=exact)
+
     def describe(self) -> dict[str, Any]:
         """Dimensions, window in tokens, and what it runs on."""
         return {
             "backend": "torch",
+            "backend_reason": self._reason,
             "device": str(self._model.device),
             "precision": str(self._model.dtype).removeprefix("torch."),
             "dimensions": self._dimensions,
             "max_length": self._window,
+            "fingerprint": self._fingerprint,
             "gpu_memory_bytes": torch_device.gpu_memory(self._model.device),
         }
 
@@ -104,16 +101,16 @@ class TorchEmbeddings:
         """
         if not self._window:
             return texts, np.array([len(text) for text in texts])
-        beginning = _CHARACTERS_PER_TOKEN * self._window
+        beginning = CHARACTERS_PER_TOKEN * self._window
         kept = [text[:beginning] for text in texts]
         lengths = self._token_counts(kept)
         # At the cut, the last tokens may be others than in the whole text: what counts must be well before it.
-        undecided = lengths <= self._window + _TOKENS_AROUND_A_CUT
+        undecided = lengths <= self._window + TOKENS_AROUND_A_CUT
         for row, text in enumerate(texts):
             if undecided[row] and len(text) > beginning:
-                kept[row] = text[:_CHARACTERS_AT_MOST]
+                kept[row] = text[:CHARACTERS_AT_MOST]
                 (lengths[row],) = self._token_counts([kept[row]])
-                if len(text) > _CHARACTERS_AT_MOST:
+                if len(text) > CHARACTERS_AT_MOST:
                     lengths[row] = max(lengths[row], self._window + 1)
         return kept, lengths
 

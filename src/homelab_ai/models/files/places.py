@@ -5,6 +5,7 @@ there, and how large it is before a host is started for it. `models.files.hub` d
 """
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
@@ -108,6 +109,13 @@ def packaged(hf_model: str) -> Path | None:
     return Path(spec.origin).parent / folder if spec and spec.origin else None
 
 
+def exports(hf_model: str, models_dir: Path) -> Path:
+    """Return the folder of what a model was exported to, so that it runs faster."""
+    if is_hub_name(hf_model):
+        return models_dir / "exports" / repository(hf_model, models_dir).name
+    return models_dir / "exports" / f"folder--{hashlib.sha256(hf_model.encode()).hexdigest()[:16]}"
+
+
 # --- downloads, in the layout of the hub's cache (https://huggingface.co/docs/huggingface_hub/guides/manage-cache)
 
 
@@ -153,13 +161,13 @@ def needs_download_of(other: str, hf_model: str, models_dir: Path) -> bool:
 
 
 def purge(hf_model: str, models_dir: Path) -> int:
-    """Remove all that was downloaded of a model. Returns the bytes that are free now.
+    """Remove all that was downloaded of a model, and its exports. Returns the bytes that are free now.
 
     What was placed by hand, and what a package brings, stays.
     """
-    if not is_hub_name(hf_model):
-        return 0
-    folders = [repository(hf_model, models_dir), models_dir / ".locks" / repository(hf_model, models_dir).name]
+    folders = [exports(hf_model, models_dir)]
+    if is_hub_name(hf_model):
+        folders += [repository(hf_model, models_dir), models_dir / ".locks" / repository(hf_model, models_dir).name]
     before = sum(map(_bytes_within, folders))
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)  # it never follows links

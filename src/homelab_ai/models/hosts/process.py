@@ -37,7 +37,7 @@ def main() -> None:
     """Run the host on the file descriptor named by the first argument."""
     # Ctrl-C in the service's terminal is the service's business: it finishes its requests, then ends its hosts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_the_service()
+    end_with_the_parent()
     _be_first_to_go_when_memory_ends()
     channel = socket.socket(fileno=int(sys.argv[1]))
     channel.set_inheritable(False)  # what a library starts must not keep it open
@@ -131,7 +131,7 @@ def _without_paths(text: str, options: dict[str, Any]) -> str:
     return re.sub(r"(?<![\w:/])/[^\s'\",:;)]+", "(path)", text)[:500]
 
 
-def _end_with_the_service() -> None:
+def end_with_the_parent() -> None:
     """Have the kernel end this process when the one that started it ends (prctl(2), PR_SET_PDEATHSIG)."""
     with contextlib.suppress(OSError, AttributeError):  # there is none but on Linux
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,145 @@
+"""Exports of embedding models: whether there is one that is still that of its model, and how one is made.
+
+An export is a folder within `models_dir/exports`: the whole model as an OpenVINO graph, its tokenizer, and
+`export.json`, which says what the graph wants and how near its vectors came to those of torch. A folder's name is a
+digest of all that makes an export another one, so one that is outdated is simply not found. A model of which there can
+be none has a folder with the reason, so that nobody tries again with every load.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from homelab_ai.models.files import places
+from homelab_ai.models.hosts.engine import Report
+
+FORMAT = 1
+"""To be raised when exports are made or used in another way: all are made anew then."""
+
+GRAPH, TOKENIZER = "model.xml", "tokenizer.json"
+_ABOUT = "export.json"
+_ROOM = 2.5
+"""What an export may take of the disk, by the size of the weights: they may be in half precision, it is in float32."""
+_PROGRAM = "homelab_ai.embedding.engines.export"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What `export.json` says."""
+
+    revision: str | None
+    """The one that the configuration names, if any."""
+    reason: str | None
+    """Why there is no graph, as the end of a sentence; None when there is one."""
+    inputs: tuple[str, ...] = ()
+    """What the graph wants, in its order: some of input_ids, attention_mask, token_type_ids."""
+    dimensions: int = 0
+    window: int = 0
+    """In tokens."""
+    prompt: str = ""
+    """What the model puts before every text."""
+    pad_id: int = 0
+    pad_left: bool = False
+    cosines: dict[str, float] = field(default_factory=dict)
+    """The least cosine to torch in float32 over all texts of the gate, for each precision that passed."""
+
+
+class ExportFailed(Exception):
+    """There is no export and none could be made, this time. The text says why, as the end of a sentence."""
+
+
+def of(folder: Path, options: dict[str, Any], capabilities: Iterable[str], report: Report) -> tuple[Path, Export]:
+    """Return the export of the model in `folder`, and where it is. The first time, this makes it.
+
+    `capabilities` is what the processor can calculate in: on another one, the gate may have another outcome. Raises
+    `ExportFailed`.
+    """
+    where = places.exports(options["hf_model"], Path(options["models_dir"])) / _digest(folder, sorted(capabilities))
+    if export := _read(where):
+        return where, export
+    report({"exporting": True})
+    try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        with (where.parent / ".lock").open("w") as lock:  # another entry of the same model may be at it
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (export := _read(where)):
+                _make(folder, where, options["revision"])
+                export = _read(where)
+    except OSError as error:
+        raise ExportFailed(f"there is no writing into the folder exports of models_dir ({error.strerror})") from error
+    if not export:
+        raise ExportFailed("its export cannot be read")
+    return where, export
+
+
+def discard(where: Path) -> None:
+    """Remove an export that turned out to be of no use; the next load makes it anew."""
+    shutil.rmtree(where, ignore_errors=True)
+
+
+def write(where: Path, export: Export) -> None:
+    """Write `export.json`, the last file of an export."""
+    (where / _ABOUT).write_text(json.dumps(asdict(export), indent=2) + "\n")
+
+
+def _read(where: Path) -> Export | None:
+    try:
+        about = json.loads((where / _ABOUT).read_text())
+        return Export(**{**about, "inputs": tuple(about["inputs"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _digest(folder: Path, capabilities: list[str]) -> str:
+    """A digest of the model's files, by their names, sizes and times, and of what else decides about an export.
+
+    Their content would say it better, but to read gigabytes with every load would take longer than the load.
+    """
+    facts: list[Any] = [FORMAT, platform.machine(), capabilities]
+    for file in sorted(folder.rglob("*")):
+        with contextlib.suppress(OSError):  # a link in a cache may lead nowhere
+            status = file.stat()
+            if file.is_file():
+                facts.append((str(file.relative_to(folder)), status.st_size, status.st_mtime_ns))
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _make(folder: Path, where: Path, revision: str | None) -> None:
+    """Have a process of its own make the export: torch is in it, and its memory is to go when it is done."""
+    _remove_others(where.parent, revision)
+    needed = _ROOM * sum(file.stat().st_size for file in places.weights(folder))
+    if shutil.disk_usage(where.parent).free < needed:
+        raise ExportFailed(f"its export needs {needed / 1e6:,.0f} MB of the disk that models_dir is on")
+    half_made = where.with_name(f"{where.name}.part")
+    half_made.mkdir()
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", _PROGRAM, str(folder), str(half_made), *([revision] if revision else [])],
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if not _read(half_made):
+            if done.returncode >= 0:
+                raise ExportFailed("its export failed; the log says why")
+            # Memory ended, most likely; it would again, and the next load is not to take so long for nothing.
+            write(half_made, Export(revision, f"its export was ended by signal {-done.returncode}"))
+        half_made.rename(where)
+    finally:
+        shutil.rmtree(half_made, ignore_errors=True)
+
+
+def _remove_others(parent: Path, revision: str | None) -> None:
+    """Remove what the same model was exported to before it was changed, and what was begun and never finished."""
+    for other in filter(Path.is_dir, parent.iterdir()):
+        about = _read(other)
+        if about is None or about.revision == revision:
+            shutil.rmtree(other, ignore_errors=True)

@@ -1,0 +1,199 @@
+"""The embedding engine on OpenVINO: exported models on the CPU, without torch.
+
+Imported only inside a model host. An export holds the whole pipeline of sentence-transformers (pooling, dense layers,
+normalization), so what is left to do here is to tokenize, to pack, and to keep every core busy: a run is cut into
+passes of texts of like length, and as many passes are calculated at a time as there are streams.
+"""
+
+import contextlib
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from tokenizers import Encoding, Tokenizer
+
+from homelab_ai.embedding.engines import exports
+from homelab_ai.embedding.engines.exports import Export
+from homelab_ai.embedding.engines.windows import CHARACTERS_AT_MOST, CHARACTERS_PER_TOKEN, TOKENS_AROUND_A_CUT
+from homelab_ai.models.engines import cores
+from homelab_ai.models.engines.openvino_runtime import ov
+from homelab_ai.models.hosts.engine import LoadError
+
+PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
+"""Ours to OpenVINO's, in the order in which they are preferred."""
+
+_TOKENS_PER_PASS = 1024
+"""Padded ones. Larger passes lose more to padding and to the cache than they win."""
+_MADV_DONTNEED = 4
+
+_CORE = ov.Core()
+
+Ids = np.ndarray[tuple[int, int], np.dtype[np.int64]]
+
+
+def capabilities() -> list[str]:
+    """Return what the processor can calculate in, as OpenVINO names it: FP32, BF16, INT8, ..."""
+    return list(_CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+class OpenVinoEmbeddings:
+    """One exported model."""
+
+    def __init__(
+        self,
+        folder: Path,
+        export: Export,
+        precision: str,
+        *,
+        fingerprint: str | None = None,
+        max_length: int | None = None,
+        dimensions: int | None = None,
+    ) -> None:
+        if max_length and max_length > export.window:
+            raise LoadError(f"max_length is {max_length}, but the model's window is {export.window}")
+        if dimensions not in (None, export.dimensions):
+            raise LoadError(f"the configuration says {dimensions} dimensions, but the model has {export.dimensions}")
+        self._export = export
+        self._fingerprint = fingerprint
+        self._precision = precision
+        self._window = max_length or export.window
+        self._tokenizer = Tokenizer.from_file(str(folder / exports.TOKENIZER))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(self._window)
+        self._streams = cores.usable()
+        compiled = _CORE.compile_model(
+            str(folder / exports.GRAPH),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+                "INFERENCE_NUM_THREADS": self._streams,
+                "NUM_STREAMS": self._streams,
+                "ENABLE_CPU_PINNING": False,  # it shares the machine with others
+            },
+        )
+        self._queue = ov.AsyncInferQueue(compiled, self._streams)
+        self._queue.set_callback(_keep)
+        self.embed(["every stream packs the weights for itself"] * self._streams)
+        _forget(folder / exports.GRAPH.replace(".xml", ".bin"))
+
+    def describe(self) -> dict[str, Any]:
+        """Dimensions, window in tokens, and what it runs on."""
+        return {
+            "backend": "openvino",
+            "device": "cpu",
+            "precision": self._precision,
+            "dimensions": self._export.dimensions,
+            "max_length": self._window,
+            "fingerprint": self._fingerprint,
+            "gpu_memory_bytes": 0,
+        }
+
+    def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], memoryview]:  # noqa: ARG002 - has none
+        """Embed the texts in `body`, a JSON list.
+
+        Answers the positions of the texts that were longer than the model's window, and a C-contiguous float32
+        matrix, one row a text, in the order of the texts.
+        """
+        matrix, truncated = self.embed(orjson.loads(body))
+        return {"shape": matrix.shape, "truncated": truncated}, matrix.data.cast("B")
+
+    def embed(self, texts: list[str]) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], list[int]]:
+        """Return one row for each text, and the positions of those that were cut."""
+        encodings, truncated = self._encoded(texts)
+        matrix = np.empty((len(texts), self._export.dimensions), dtype=np.float32)
+        passes = []
+        for rows in packed(list(map(len, encodings)), self._streams):
+            inputs = self._padded([encodings[row] for row in rows])
+            passes.append(inputs)  # they are shared, not copied: they have to stay until all is done
+            self._queue.start_async(inputs, (matrix, rows), share_inputs=True)
+        self._queue.wait_all()
+        return matrix, truncated
+
+    def _encoded(self, texts: list[str]) -> tuple[list[Encoding], list[int]]:
+        """Tokenize, and say which texts are longer than the window.
+
+        To tokenize all of a book for the sake of its first page would take minutes and gigabytes, so a long text is
+        judged by its beginning. Where that is short in tokens, as spaces are and single words of a million letters, a
+        million characters are looked at; what is longer still counts as longer than the window.
+        """
+        beginning = CHARACTERS_PER_TOKEN * self._window
+        encodings = self._tokenizer.encode_batch_fast([self._export.prompt + text[:beginning] for text in texts])
+        truncated = []
+        for row, text in enumerate(texts):
+            beyond = _tokens_beyond(encodings[row])
+            if len(text) > beginning and beyond <= TOKENS_AROUND_A_CUT:
+                encodings[row] = self._tokenizer.encode(self._export.prompt + text[:CHARACTERS_AT_MOST])
+                beyond = _tokens_beyond(encodings[row]) or len(text) > CHARACTERS_AT_MOST
+            if beyond:
+                truncated.append(row)
+        return encodings, truncated
+
+    def _padded(self, encodings: list[Encoding]) -> list[Ids]:
+        """Return what the graph wants of these texts, in its order."""
+        width = min(_rounded(max(map(len, encodings))), self._window)
+        given = {name: np.zeros((len(encodings), width), dtype=np.int64) for name in self._export.inputs}
+        given["input_ids"].fill(self._export.pad_id)
+        for row, encoding in enumerate(encodings):
+            count = len(encoding)
+            place = slice(width - count, width) if self._export.pad_left else slice(0, count)
+            for name, values in given.items():
+                match name:
+                    case "input_ids":
+                        values[row, place] = encoding.ids
+                    case "attention_mask":
+                        values[row, place] = 1
+                    case _:
+                        values[row, place] = encoding.type_ids
+        return list(given.values())
+
+
+def _keep(request: Any, where: tuple[np.ndarray[Any, Any], list[int]]) -> None:
+    matrix, rows = where
+    matrix[rows] = request.get_output_tensor(0).data
+
+
+def _forget(file: Path) -> None:
+    """Drop the pages of a file that was read and is still mapped. What is needed again is read again (madvise(2)).
+
+    The weights of matrix products are copied, packed, when they are first used. Of the file itself only the vectors of
+    the words that come up are needed from then on.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # it saves memory, nothing else
+        libc = ctypes.CDLL(None)
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            addresses, access, *_ = line.split(maxsplit=5)
+            if line.endswith(f" {file.resolve()}") and "w" not in access:
+                start, end = (int(address, 16) for address in addresses.split("-"))
+                libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+
+
+def _tokens_beyond(encoding: Encoding) -> int:
+    """How many tokens, special ones not counted, were cut off."""
+    return sum(sum(1 for special in part.special_tokens_mask if not special) for part in encoding.overflowing)
+
+
+def packed(lengths: Sequence[int], streams: int) -> list[list[int]]:
+    """Group rows of like length, longest first: within the budget of tokens, and so that all streams have work.
+
+    For every shape that it has not seen, OpenVINO prepares something, and keeps it. So there are only so many: lengths
+    are rounded, and a group has 1, 2, 4, 8, ... rows.
+    """
+    rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    budget = min(_TOKENS_PER_PASS, -(-sum(map(_rounded, lengths)) // streams))
+    groups, start = [], 0
+    while start < len(rows):
+        most = min(len(rows) - start, max(1, budget // _rounded(lengths[rows[start]])))
+        count = 1 << (most.bit_length() - 1)
+        groups.append(rows[start : start + count])
+        start += count
+    return groups
+
+
+def _rounded(length: int) -> int:
+    """The length to which a text is padded: up to 8 its own, then one of four between two powers of two."""
+    length = max(1, length)
+    step = 1 << max(0, (length - 1).bit_length() - 3)
+    return -(-length // step) * step
