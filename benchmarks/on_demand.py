@@ -23,14 +23,14 @@ _STILL_TAKEN_LIMIT = 0.05
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-def measure() -> list[Row]:
+def measure(models: Path) -> list[Row]:
     """Every row about models that come and go."""
-    return [*_measure_service(), asyncio.run(_measure_lease())]
+    return [*_measure_service(models), asyncio.run(_measure_lease())]
 
 
-def _measure_service() -> list[Row]:
+def _measure_service(models: Path) -> list[Row]:
     loads, taken, left = [], [], []
-    with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as service:
+    with tempfile.TemporaryDirectory() as folder, Service(Path(folder), models) as service:
         for _ in range(ROUNDS):
             before = _models(service, "GET", "minilm")["loads"]
             with ThreadPoolExecutor(_CALLERS) as pool:

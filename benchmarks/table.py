@@ -1,6 +1,9 @@
-"""The rows of the table that `make bench` prints."""
+"""The table that `make bench` prints."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from rich.table import Table
 
 ROUNDS = 5
 
@@ -15,3 +18,13 @@ class Row:
     ratio: str
     limited: bool = False
     """Whether it is beside a limit, which must hold."""
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return them as a table for people."""
+    shown = Table(title=f"medians of {ROUNDS} rounds")
+    for column in ("", "homelab-ai-api", "beside", "ratio"):
+        shown.add_column(column, justify="left" if not column else "right")
+    for row in rows:
+        shown.add_row(row.what, row.ours, row.beside, row.ratio)
+    return shown

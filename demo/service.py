@@ -14,9 +14,12 @@ from typing import Self
 
 
 class Service:
-    """`homelab-ai serve` on a free port of this machine, open to it, with its data in the given folder."""
+    """`homelab-ai serve` on a free port of this machine, open to it, with its data in the given folder.
 
-    def __init__(self, folder: Path) -> None:
+    `models` is a folder to share with others of its kind: downloads and exports are in it.
+    """
+
+    def __init__(self, folder: Path, models: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -25,6 +28,8 @@ class Service:
         self._folder = folder
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HOMELAB_AI")}
         self._environment = inherited | {"HOMELAB_AI__SECURITY__ALLOW_LOCALHOST": "true"}
+        if models:
+            self._environment["HOMELAB_AI__MODELS_DIR"] = str(models)
 
     def __enter__(self) -> Self:
         """Start it and wait until it is ready; `SystemExit` with its log when it does not start."""

@@ -62,8 +62,8 @@ def test_groups_hold_every_text_once_in_few_shapes(lengths: list[int], streams: 
 
 def test_lengths_are_rounded_a_little_and_to_few() -> None:
     for length in range(1, 8193):
-        assert length <= _rounded(length) <= 1.25 * length
-    assert len({_rounded(length) for length in range(1, 513)}) == 32
+        assert length <= _rounded(length) <= (1.125 if length <= 64 else 1.25) * length
+    assert len({_rounded(length) for length in range(1, 513)}) == 44
 
 
 @pytest.mark.parametrize(

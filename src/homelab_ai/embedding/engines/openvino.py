@@ -27,6 +27,10 @@ PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
 
 _TOKENS_PER_PASS = 1024
 """Padded ones. Larger passes lose more to padding and to the cache than they win."""
+_SHORT = 64
+"""Tokens. Most texts are short: their lengths are rounded less."""
+_PASS_COSTS = 12
+"""What a pass costs beside its tokens, in tokens."""
 _MADV_DONTNEED = 4
 
 _CORE = ov.Core()
@@ -182,18 +186,22 @@ def packed(lengths: Sequence[int], streams: int) -> list[list[int]]:
     are rounded, and a group has 1, 2, 4, 8, ... rows.
     """
     rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    budget = min(_TOKENS_PER_PASS, -(-sum(map(_rounded, lengths)) // streams))
+    widths = [_rounded(lengths[row]) for row in rows]
+    budget = min(_TOKENS_PER_PASS, -(-sum(widths) // streams))
     groups, start = [], 0
     while start < len(rows):
-        most = min(len(rows) - start, max(1, budget // _rounded(lengths[rows[start]])))
-        count = 1 << (most.bit_length() - 1)
+        count = 1
+        while start + 2 * count <= len(rows) and 2 * count * widths[start] <= budget:
+            if (widths[start] - widths[start + count]) * count > _PASS_COSTS:
+                break  # what padding would cost is more than another pass
+            count *= 2
         groups.append(rows[start : start + count])
         start += count
     return groups
 
 
 def _rounded(length: int) -> int:
-    """The length to which a text is padded: up to 8 its own, then one of four between two powers of two."""
+    """The length to which a text is padded: up to 16 its own, then one of 8, beyond 64 of 4, from one power of 2 on."""
     length = max(1, length)
-    step = 1 << max(0, (length - 1).bit_length() - 3)
+    step = 1 << max(0, (length - 1).bit_length() - (4 if length <= _SHORT else 3))
     return -(-length // step) * step
