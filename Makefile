@@ -42,7 +42,7 @@ demo: ## start the service, embed eight sentences, show which are alike
 	@$(SETUP) run
 	@exec $(BIN)/python -m demo $(ARGS)
 
-bench: ## measure this machine (two to three minutes)
+bench: ## measure this machine (five minutes)
 	@$(SETUP) dev
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 

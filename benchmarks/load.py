@@ -1,0 +1,71 @@
+"""Many clients at once, and beside them another server's: `python -m benchmarks.load [URL FIELD]`.
+
+Thirty-two connections ask for the vectors of short and of longer texts, one and thirty-two in a request. Without an
+address it starts the service; with one, that server is asked in turns with it (Infinity: `.../embeddings input`). Needs
+wrk (`apt-get install wrk`), which takes less of the machine than a client in Python would.
+"""
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import machine
+from benchmarks.table import Row, table
+from demo.service import Service
+
+_ROUNDS, _SECONDS, _CONNECTIONS = 3, 8, 32
+_CELLS = {
+    "short texts, one in a request": (1, 9),
+    "short texts, 32 in a request": (32, 9),
+    "longer texts, one in a request": (1, 150),
+    "longer texts, 32 in a request": (32, 150),
+}
+
+
+def measure(peer: tuple[str, str] | None) -> list[Row]:
+    """Return a row for each kind of load: texts in a second, ours and the peer's."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as service:
+        service.embed(["first"])
+        for what, (count, longest) in _CELLS.items():
+            ours, theirs = [], []
+            for _ in range(_ROUNDS):
+                ours.append(_texts_in_a_second(f"{service.url}/api/embed", "texts", count, longest))
+                if peer:
+                    theirs.append(_texts_in_a_second(*peer, count, longest))
+            ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True)) if peer else 0
+            beside = f"{statistics.median(theirs):.0f}/s" if peer else ""
+            rows.append(Row(what, f"{statistics.median(ours):.0f}/s", beside, f"{ratio:.1f}" if peer else ""))
+    return rows
+
+
+def _texts_in_a_second(url: str, field: str, count: int, longest: int) -> float:
+    wrk = shutil.which("wrk")
+    if not wrk:
+        sys.exit("wrk is needed: apt-get install wrk")
+    variables = {"N": count, "LONGEST": longest, "FIELD": field, "WORDS": "LICENSE"}
+    done = subprocess.run(
+        [wrk, "-t1", f"-c{_CONNECTIONS}", f"-d{_SECONDS}s", "--timeout", "60s", "-s", "benchmarks/load.lua", url],
+        env=os.environ | {name: str(value) for name, value in variables.items()},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found = re.search(r"Requests/sec: +([0-9.]+)", done.stdout)
+    if not found or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+        sys.exit(f"{url} did not answer everything:\n{done.stdout}")
+    return float(found[1]) * count
+
+
+if __name__ == "__main__":
+    console = Console(highlight=False)
+    console.print(machine.describe())
+    given = sys.argv[1:]
+    console.print(table(measure((given[0], given[1]) if given else None)))
