@@ -6,6 +6,7 @@ to that of torch in float32, and the same nearest neighbours, may be used. A mod
 no precision, is written down with the reason.
 """
 
+import gc
 import os
 import sys
 import warnings
@@ -95,7 +96,8 @@ def _exported(folder: Path, where: Path, revision: str | None) -> Export:
         pad_id=int(tokenizer.pad_token_id or 0),
         pad_left=tokenizer.padding_side == "left",
     )
-    del graph, model  # what follows needs the room
+    del graph, model, tokenizer, features
+    gc.collect()  # what follows needs the room
     return _judged(where, export, texts, _normalized(expected))
 
 
@@ -130,6 +132,7 @@ def _judged(where: Path, export: Export, texts: list[str], expected: "np.ndarray
         _say(f"the export in {precision}: least cosine {least:.6f}")
         if least >= LEAST_COSINE and _same_neighbours(found, expected):
             cosines[precision] = round(least, 7)
+        gc.collect()
     reason = None if cosines else "its export is not exact enough"
     if reason:
         for file in where.iterdir():
