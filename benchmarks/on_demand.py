@@ -37,12 +37,13 @@ def _measure_service(models: Path) -> list[Row]:
                 list(pool.map(lambda _: service.embed(["first"]), range(_CALLERS)))
             loads.append(_models(service, "GET", "minilm")["loads"] - before)
             (host,) = psutil.Process(service.process.pid).children()
-            its_own = _anonymous_bytes(host.pid)
-            loaded = psutil.virtual_memory().available
+            its_own = _kernel_says(f"/proc/{host.pid}/smaps_rollup", "Anonymous:")
+            loaded = _kernel_says("/proc/meminfo", "AnonPages:")
             _models(service, "POST", "minilm/unload")
             time.sleep(1)
             taken.append(its_own / 1e6)
-            left.append(max(0.0, (its_own - (psutil.virtual_memory().available - loaded)) / 1e6))
+            back = loaded - _kernel_says("/proc/meminfo", "AnonPages:")
+            left.append(max(0.0, (its_own - back) / 1e6))
     limit = _STILL_TAKEN_LIMIT * statistics.median(taken)
     still = statistics.median(left)
     return [
@@ -91,14 +92,15 @@ async def _measure_lease() -> Row:
     )
 
 
-def _anonymous_bytes(pid: int) -> int:
-    """What only the end of the process can give back.
+def _kernel_says(file: str, name: str) -> int:
+    """Return one figure of that file, in bytes.
 
-    The code of libraries is not in it: where one process alone has it mapped it is private too, but it is a copy of a
-    file, which the kernel counts as available all the while.
+    What is compared is anonymous memory: of the host, and of all programs together. The code of libraries is not in it,
+    nor other copies of files, which the kernel may take away at any time. What it calls free or available would be off
+    by tens of megabytes: pages that were given back stay in a list of each core for a while.
     """
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Anonymous:"):
+    for line in Path(file).read_text().splitlines():
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
     raise ValueError("the kernel does not tell")
 

@@ -20,9 +20,9 @@ class Row:
     """Whether it is beside a limit, which must hold."""
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[Row], rounds: int = ROUNDS) -> Table:
     """Return them as a table for people."""
-    shown = Table(title=f"medians of {ROUNDS} rounds")
+    shown = Table(title=f"medians of {rounds} rounds")
     for column in ("", "homelab-ai-api", "beside", "ratio"):
         shown.add_column(column, justify="left" if not column else "right")
     for row in rows:
