@@ -24,7 +24,7 @@ test: ## set up and run every test that this machine can run (a quarter of an ho
 	@$(SETUP) dev
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-soak: ## the long form of what `make test` runs in short: thousands of examples and images, hundreds of loads (three hours)
+soak: ## the long form of what `make test` runs in short: thousands of examples and images, hundreds of loads (two hours)
 	@$(SETUP) dev
 	@env HOMELAB_AI_TEST_EXAMPLES=2000 HOMELAB_AI_TEST_CYCLES=500 HOMELAB_AI_TEST_IMAGES=20000 $(BIN)/python -m pytest \
 		tests/unit/test_registry_properties.py tests/unit/test_batcher.py tests/integration/test_cycles.py \
