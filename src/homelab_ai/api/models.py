@@ -20,10 +20,8 @@ from homelab_ai.errors import (
     ModelLoadFailed,
     ModelNotFound,
     ModelNotLoaded,
-    PayloadTooLarge,
     RequestTimeout,
     ResourceExhausted,
-    UnsupportedMediaType,
 )
 from homelab_ai.models.catalogue import Kind
 from homelab_ai.models.files import places
@@ -187,9 +185,7 @@ async def list_models(request: Request) -> ModelsResponse:
     status_code=201,
     summary="Add a model",
     dependencies=[needs("admin")],
-    responses=errors(
-        InvalidRequest, Conflict, PayloadTooLarge, UnsupportedMediaType, ResourceExhausted, RequestTimeout
-    ),
+    responses=errors(*READING, Conflict, ResourceExhausted),
 )
 async def add_model(request: Request, response: Response, body: Annotated[AddModelRequest, Body()]) -> ModelResponse:
     """Offer one model more, from now on and after every restart. It is loaded when it is first asked for.
