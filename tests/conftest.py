@@ -1,5 +1,6 @@
 """Fixtures that every folder of tests may use."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,3 +42,15 @@ def client(settings: Settings, hosts: FakeHosts) -> Iterator[TestClient]:
     app = create_app(settings, start_host=hosts)
     with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 50000)) as client:
         yield client
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What the service logs, whatever other tests have done to its loggers."""
+    logger = logging.getLogger("homelab_ai")
+    level = logger.level
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.DEBUG)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+    logger.setLevel(level)

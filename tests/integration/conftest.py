@@ -1,6 +1,5 @@
 """Fixtures for tests with real host processes."""
 
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,15 +18,3 @@ def _hosts_find_the_tests() -> Iterator[None]:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(Path(homelab_ai.__file__).parents[1])]))
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What the service logs, whatever other tests have done to its loggers."""
-    logger = logging.getLogger("homelab_ai")
-    level = logger.level
-    logger.addHandler(caplog.handler)
-    logger.setLevel(logging.DEBUG)
-    yield caplog
-    logger.removeHandler(caplog.handler)
-    logger.setLevel(level)

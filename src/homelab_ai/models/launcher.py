@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from homelab_ai.models.catalogue import Kind, Model
 from homelab_ai.models.hosts.host import Host, HostDied, HostPlan, StartHost
@@ -32,11 +33,15 @@ class Launcher:
         Raises `HostLoadFailed` or `HostDied`.
         """
         plan = self._plan(model)
+
+        def note(progress: Mapping[str, Any]) -> None:
+            log.info("model %s %s", model.id, progress["note"])
+
         try:
-            return await self._start_host(plan)
+            return await self._start_host(plan, note)
         except HostDied as death:
             log.warning("model %s: %s while it was being loaded; it is tried once more", model.id, death)
-            return await self._start_host(plan)
+            return await self._start_host(plan, note)
 
     def _plan(self, model: Model) -> HostPlan:
         settings = model.settings.model_dump(mode="json")

@@ -138,7 +138,7 @@ class TextEmbeddingModel(ModelEntry):
     backend: Annotated[Literal["auto", "openvino", "torch"], expecting("auto, openvino or torch")] = Field(
         default="auto",
         description="Engine that runs it: auto (openvino on the CPU where the model can be exported to it, else "
-        "torch), openvino (or nothing) or torch.",
+        "torch), openvino (a model that cannot be exported is refused then) or torch.",
     )
     max_length: Count | None = Field(
         default=None, description="Tokens of each text that are read; the rest is cut off. null: as the model says."

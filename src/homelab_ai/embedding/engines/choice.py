@@ -14,12 +14,18 @@ from homelab_ai.models.hosts.engine import Engine, LoadError, Report
 def load(options: dict[str, Any], report: Report) -> Engine:
     """Load the model that the settings in `options` describe. Raises `LoadError`."""
     folder = places.find(options["hf_model"], revision=options["revision"], models_dir=options["models_dir"])
-    reason = _why_torch(options)
+    reason, notes = _why_torch(options), list[str]()
+
+    def tell(note: str) -> None:
+        notes.append(note)
+        report({"note": "; ".join(notes)})  # all of them: of reports in quick succession only the last arrives
+
     if not reason:
         try:
-            return _exported(folder, options, report)
+            return _exported(folder, options, tell)
         except exports.ExportFailed as failure:
             reason = str(failure)
+            tell(f"is not run by OpenVINO: {reason}")
     if options["backend"] == "openvino":
         raise LoadError(f"backend openvino was asked for, but {reason}")
     from homelab_ai.embedding.engines.torch import TorchEmbeddings  # noqa: PLC0415 - only where it is needed
@@ -27,11 +33,11 @@ def load(options: dict[str, Any], report: Report) -> Engine:
     return TorchEmbeddings(folder, options, reason)
 
 
-def _exported(folder: Path, options: dict[str, Any], report: Report) -> Engine:
+def _exported(folder: Path, options: dict[str, Any], tell: exports.Tell) -> Engine:
     """Load the model's export. Raises `LoadError` or `ExportFailed`."""
     from homelab_ai.embedding.engines import openvino  # noqa: PLC0415 - only where it is needed
 
-    where, export = exports.of(folder, options, openvino.capabilities(), report)
+    where, export = exports.of(folder, options, openvino.capabilities(), tell)
     if export.reason:
         raise exports.ExportFailed(export.reason)
     wanted = [options["precision"]] if options["precision"] != "auto" else list(openvino.PRECISIONS)
@@ -39,12 +45,13 @@ def _exported(folder: Path, options: dict[str, Any], report: Report) -> Engine:
     if not precision:
         raise exports.ExportFailed(f"its export is not exact enough in {wanted[0]}, or this processor has none of it")
     window = options["max_length"] or export.window
+    identity = fingerprint(folder, dimensions=export.dimensions, window=window, exact=True)
     try:
         return openvino.OpenVinoEmbeddings(
             where,
             export,
             precision,
-            fingerprint=fingerprint(folder, dimensions=export.dimensions, window=window, exact=True),
+            fingerprint=identity,
             max_length=options["max_length"],
             dimensions=options["dimensions"],
         )
@@ -52,8 +59,9 @@ def _exported(folder: Path, options: dict[str, Any], report: Report) -> Engine:
         raise
     except Exception as error:
         exports.discard(where)
-        sys.stderr.write(f"the export cannot be loaded: {type(error).__name__}: {error}\n")  # for the service's log
-        raise exports.ExportFailed("its export was damaged; the next load makes it anew") from error
+        raise exports.ExportFailed(
+            f"its export was damaged ({type(error).__name__}); the next load makes it anew"
+        ) from error
 
 
 def _why_torch(options: dict[str, Any]) -> str | None:
@@ -61,9 +69,9 @@ def _why_torch(options: dict[str, Any]) -> str | None:
     if options["backend"] == "torch":
         return "the configuration says backend: torch"
     if options["precision"] == "float16":
-        return "it does not calculate in float16"
+        return "OpenVINO is not used in float16"
     if options["device"] == "cpu":
         return None
     if options["device"] == "auto" and not memory.gpu_is_likely() and sys.platform != "darwin":
         return None
-    return "it is for the CPU"
+    return "OpenVINO is used on the CPU only (device: cpu)"

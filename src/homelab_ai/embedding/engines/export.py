@@ -9,6 +9,7 @@ no precision, is written down with the reason.
 import gc
 import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,11 @@ def main() -> None:
     try:
         exports.write(Path(where), _exported(Path(folder), Path(where), revision))
     except _NotPossible as reason:
+        _say(str(reason))
         exports.write(Path(where), Export(revision, str(reason)))
+    except Exception:  # noqa: BLE001 - whatever it was, it belongs into the log
+        _say(traceback.format_exc())
+        sys.exit(1)
 
 
 def _exported(folder: Path, where: Path, revision: str | None) -> Export:
@@ -82,7 +87,7 @@ def _exported(folder: Path, where: Path, revision: str | None) -> Export:
         with torch.inference_mode():
             graph = ov.convert_model(_Pipeline(model, inputs), example_input=tuple(features[name] for name in inputs))
     except Exception as error:
-        _say(f"the export failed: {type(error).__name__}: {error}")
+        _say(f"{type(error).__name__}: {error}")
         raise _NotPossible("its architecture cannot be converted") from error
     ov.save_model(graph, where / exports.GRAPH, compress_to_fp16=False)
     tokenizer.backend_tokenizer.save(str(where / exports.TOKENIZER))
@@ -126,10 +131,10 @@ def _judged(where: Path, export: Export, texts: list[str], expected: "np.ndarray
         try:
             found = _normalized(OpenVinoEmbeddings(where, export, precision).embed(texts)[0].astype(np.float64))
         except Exception as error:  # noqa: BLE001 - whatever a library raises, torch is still there
-            _say(f"the export fails in {precision}: {error}")
+            _say(f"{precision}: {type(error).__name__}: {error}")
             continue
         least = float((found * expected).sum(axis=1).min())
-        _say(f"the export in {precision}: least cosine {least:.6f}")
+        _say(f"{precision}: least cosine {least:.6f}")
         if least >= LEAST_COSINE and _same_neighbours(found, expected):
             cosines[precision] = round(least, 7)
         gc.collect()
@@ -141,7 +146,7 @@ def _judged(where: Path, export: Export, texts: list[str], expected: "np.ndarray
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")  # which the service puts into its log
+    sys.stdout.write(f"{text}\n")  # for the log of the service; libraries print to stderr what nobody needs
 
 
 def _normalized(vectors: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.float64]]":

@@ -14,13 +14,12 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from homelab_ai.models.files import places
-from homelab_ai.models.hosts.engine import Report
 
 FORMAT = 1
 """To be raised when exports are made or used in another way: all are made anew then."""
@@ -29,7 +28,12 @@ GRAPH, TOKENIZER = "model.xml", "tokenizer.json"
 _ABOUT = "export.json"
 _ROOM = 2.5
 """What an export may take of the disk, by the size of the weights: they may be in half precision, it is in float32."""
+_PRINTED_AT_MOST = 4000
 _PROGRAM = "homelab_ai.embedding.engines.export"
+
+
+Tell = Callable[[str], None]
+"""Has something written into the log of the service: the end of a sentence about the model."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class ExportFailed(Exception):
     """There is no export and none could be made, this time. The text says why, as the end of a sentence."""
 
 
-def of(folder: Path, options: dict[str, Any], capabilities: Iterable[str], report: Report) -> tuple[Path, Export]:
+def of(folder: Path, options: dict[str, Any], capabilities: Iterable[str], tell: Tell) -> tuple[Path, Export]:
     """Return the export of the model in `folder`, and where it is. The first time, this makes it.
 
     `capabilities` is what the processor can calculate in: on another one, the gate may have another outcome. Raises
@@ -66,13 +70,13 @@ def of(folder: Path, options: dict[str, Any], capabilities: Iterable[str], repor
     where = places.exports(options["hf_model"], Path(options["models_dir"])) / _digest(folder, sorted(capabilities))
     if export := _read(where):
         return where, export
-    report({"exporting": True})
+    tell("is exported to OpenVINO, which is done once")
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         with (where.parent / ".lock").open("w") as lock:  # another entry of the same model may be at it
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (export := _read(where)):
-                _make(folder, where, options["revision"])
+                _make(folder, where, options["revision"], tell)
                 export = _read(where)
     except OSError as error:
         raise ExportFailed(f"there is no writing into the folder exports of models_dir ({error.strerror})") from error
@@ -113,8 +117,11 @@ def _digest(folder: Path, capabilities: list[str]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _make(folder: Path, where: Path, revision: str | None) -> None:
-    """Have a process of its own make the export: torch is in it, and its memory is to go when it is done."""
+def _make(folder: Path, where: Path, revision: str | None, tell: Tell) -> None:
+    """Have a process of its own make the export: torch is in it, and its memory is to go when it is done.
+
+    What it prints is told.
+    """
     _remove_others(where.parent, revision)
     needed = _ROOM * sum(file.stat().st_size for file in places.weights(folder))
     if shutil.disk_usage(where.parent).free < needed:
@@ -125,8 +132,12 @@ def _make(folder: Path, where: Path, revision: str | None) -> None:
         done = subprocess.run(  # noqa: S603 - our own program
             [sys.executable, "-m", _PROGRAM, str(folder), str(half_made), *([revision] if revision else [])],
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
             check=False,
         )
+        tell(", ".join(done.stdout[-_PRINTED_AT_MOST:].splitlines()))
         if not _read(half_made):
             if done.returncode >= 0:
                 raise ExportFailed("its export failed; the log says why")

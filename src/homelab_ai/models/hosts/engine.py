@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 Report = Callable[[Mapping[str, Any]], None]
-"""Given to `load`: tells those who wait how far a long load is, in figures of the engine's own. Cheap, from any thread.
+"""Given to `load`: tells those who wait how far it is, cheap, from any thread. A model has something written into the
+log as its `note`, the end of a sentence; a download has figures of its own.
 """
 
 
