@@ -1,6 +1,7 @@
 """Starts the service, embeds eight sentences, and shows which of them mean the same. Run by `make demo`.
 
-A real service on a free port of this machine, with folders of its own that are gone afterwards.
+A real service on a free port of this machine, with data of its own that is gone afterwards. Only the models folder is
+that of `make run`: what is exported for the one need not be exported for the other.
 """
 
 import sys
@@ -20,7 +21,7 @@ console = Console()
 
 def main() -> None:
     """Run the demonstration."""
-    with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as service:
+    with tempfile.TemporaryDirectory() as folder, Service(Path(folder), Path("models").absolute()) as service:
         console.print(f"A service for the length of this demonstration runs on {service.url}", highlight=False)
         with console.status("Loading all-MiniLM-L6-v2 and embedding eight sentences ..."):
             started = time.monotonic()
