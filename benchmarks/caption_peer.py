@@ -29,7 +29,7 @@ def main() -> None:
 
     processor = AutoProcessor.from_pretrained(folder)
     model = BlipForConditionalGeneration.from_pretrained(folder)
-    print(json.dumps("ready"), flush=True)
+    print(json.dumps({}), flush=True)
     for line in sys.stdin:
         count = json.loads(line)
         started = time.perf_counter()

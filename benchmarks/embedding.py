@@ -1,7 +1,6 @@
 """Embedding, in turns with plain sentence-transformers, and beside what the processor could do at best."""
 
 import contextlib
-import json
 import os
 import random
 import statistics
@@ -15,42 +14,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.table import ROUNDS, Row
+from benchmarks.program import Program
+from benchmarks.table import ROUNDS, Row, compared
 from demo.service import Service
 
 WORDS = Path("LICENSE").read_text().split()
 _MULTIPLICATIONS_PER_TOKEN = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
 """Of MiniLM's matrix products; attention itself comes on top, and is less than a tenth."""
-
-
-class Peer:
-    """A program of ours that reads one JSON value a line and answers with the seconds that it took."""
-
-    def __init__(self, module: str, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            env=os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.about: dict[str, float] = json.loads(self._line())
-
-    def ask(self, value: object) -> float:
-        """Return the seconds that it takes over this."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(value) + "\n")
-        self._process.stdin.flush()
-        return float(self._line())
-
-    def close(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.wait()
-
-    def _line(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline()
 
 
 class Client:
@@ -73,16 +43,16 @@ def measure(models: Path) -> list[Row]:
         first = Client(service).ask(["first"])
     cold, peer_cold = [], []
     for _ in range(ROUNDS):
-        peer = Peer("benchmarks.peer")
+        peer = Program("benchmarks.peer")
         peer_cold.append(peer.about["seconds"])
         peer.close()
         with _service(models) as service:
             cold.append(Client(service).ask(["first"]))
     rows = [
         Row("first vector ever: the model is exported", f"{first:.2f} s", "", ""),
-        _compared("first vector, nothing loaded", cold, peer_cold, "s", 1),
+        compared("first vector, nothing loaded", cold, peer_cold, "s", 1),
     ]
-    peer, engine = Peer("benchmarks.peer"), Peer("benchmarks.engine", str(models))
+    peer, engine = Program("benchmarks.peer"), Program("benchmarks.engine", str(models))
     with _service(models) as service:
         client = Client(service)
         client.ask(["first"])
@@ -92,12 +62,12 @@ def measure(models: Path) -> list[Row]:
             ("one short text, warm", lambda: [_words(6)], 100),
             ("32 texts of 5 to 150 words", lambda: [_words(random.randint(5, 150)) for _ in range(32)], 3),
         ):
-            rows.append(_compared(what, *_in_turns(client, peer, texts, repeats), "ms", 1000))
+            rows.append(compared(what, *_in_turns(client, peer, texts, repeats), "ms", 1000))
         with busy_neighbours():
             ours, theirs = _in_turns(client, peer, lambda: [_words(6)], 60, percentile=90)
-        rows.append(_compared("one short text, busy cores, p90", ours, theirs, "ms", 1000))
+        rows.append(compared("one short text, busy cores, p90", ours, theirs, "ms", 1000))
         ours, theirs = _in_turns(client, engine, lambda: [_words(6)], 100)
-        rows.append(_compared("one short text, beside the bare engine", ours, theirs, "ms", 1000))
+        rows.append(compared("one short text, beside the bare engine", ours, theirs, "ms", 1000))
         rows.append(_beside_the_limit(client, engine))
         rows.append(_memory("memory of the host, after all that", host, peer))
     peer.close()
@@ -105,7 +75,7 @@ def measure(models: Path) -> list[Row]:
     return rows
 
 
-def _beside_the_limit(client: Client, engine: Peer) -> Row:
+def _beside_the_limit(client: Client, engine: Program) -> Row:
     """Tokens in a second through HTTP on long lists, beside one matrix product of the same kind after the other."""
     ours, limits = [], []
     for _ in range(ROUNDS):
@@ -122,7 +92,7 @@ def _beside_the_limit(client: Client, engine: Peer) -> Row:
     )
 
 
-def _memory(what: str, host: psutil.Process, peer: Peer) -> Row:
+def _memory(what: str, host: psutil.Process, peer: Program) -> Row:
     ours, theirs = host.memory_info().rss / 1e6, peer.about["bytes"] / 1e6
     return Row(what, f"{ours:.0f} MB", f"{theirs:.0f} MB", f"{ours / theirs:.2f}")
 
@@ -146,7 +116,7 @@ def busy_neighbours() -> Iterator[None]:
 
 
 def _in_turns(
-    client: Client, peer: Peer, texts: Callable[[], list[str]], repeats: int, percentile: float = 50
+    client: Client, peer: Program, texts: Callable[[], list[str]], repeats: int, percentile: float = 50
 ) -> tuple[list[float], list[float]]:
     """Return the seconds of each round, ours and theirs, over the same texts: the median, or another percentile."""
     ours, theirs = [], []
@@ -155,13 +125,6 @@ def _in_turns(
         ours.append(float(np.percentile([client.ask(batch) for batch in batches], percentile)))
         theirs.append(float(np.percentile([peer.ask(batch) for batch in batches], percentile)))
     return ours, theirs
-
-
-def _compared(what: str, ours: list[float], theirs: list[float], unit: str, scale: float) -> Row:
-    """One row; the ratio is the median of the ratios of the rounds, ours to theirs."""
-    ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
-    mine, other = statistics.median(ours) * scale, statistics.median(theirs) * scale
-    return Row(what, f"{mine:.2f} {unit}", f"{other:.2f} {unit}", f"{ratio:.2f}")
 
 
 def _words(count: int) -> str:

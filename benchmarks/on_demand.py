@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.engine import HUB_NAME
 from benchmarks.table import ROUNDS, Row
 from demo.service import Service
 from homelab_ai.embedding.service import ENGINE
@@ -20,7 +21,6 @@ _CALLERS = 100
 _LEASES = 5000
 _LEASE_LIMIT_MS = 0.2
 _STILL_TAKEN_LIMIT = 0.05
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def measure(models: Path) -> list[Row]:
@@ -66,7 +66,7 @@ def _measure_service(models: Path) -> list[Row]:
 
 async def _measure_lease() -> Row:
     """What the registry adds to a request for a model that is loaded, with twenty models configured."""
-    entries = [{"id": f"model-{number}", "hf_model": MINILM} for number in range(20)]
+    entries = [{"id": f"model-{number}", "hf_model": HUB_NAME} for number in range(20)]
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.model_validate(
             {"models_dir": folder, "data_dir": folder, "models": {"text_embedding": entries, "image_caption": []}}

@@ -1,5 +1,6 @@
 """The table that `make bench` prints."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,3 +29,10 @@ def table(rows: Sequence[Row], rounds: int = ROUNDS) -> Table:
     for row in rows:
         shown.add_row(row.what, row.ours, row.beside, row.ratio)
     return shown
+
+
+def compared(what: str, ours: list[float], theirs: list[float], unit: str, scale: float) -> Row:
+    """One row; the ratio is the median of the ratios of the rounds, ours to theirs."""
+    ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+    mine, other = statistics.median(ours) * scale, statistics.median(theirs) * scale
+    return Row(what, f"{mine:.2f} {unit}", f"{other:.2f} {unit}", f"{ratio:.2f}")

@@ -1,0 +1,38 @@
+"""A program that is measured beside the service, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+
+class Program:
+    """A program of ours that reads one JSON value a line and answers with the seconds that it took."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.about: dict[str, Any] = json.loads(self._line())
+
+    def ask(self, value: object) -> float:
+        """Return the seconds that it takes over this."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(value) + "\n")
+        self._process.stdin.flush()
+        return float(self._line())
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait()
+
+    def _line(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
