@@ -22,6 +22,7 @@ from sentence_transformers.base.modules import Transformer
 from homelab_ai.embedding.engines import exports, probes
 from homelab_ai.embedding.engines.exports import Export
 from homelab_ai.embedding.engines.openvino import PRECISIONS, OpenVinoEmbeddings, capabilities
+from homelab_ai.embedding.engines.torch import pipeline
 from homelab_ai.models.engines import cores
 from homelab_ai.models.engines.openvino_runtime import ov
 from homelab_ai.models.hosts import process
@@ -69,13 +70,7 @@ def main() -> None:
 
 
 def _exported(folder: Path, where: Path, revision: str | None) -> Export:
-    model = SentenceTransformer(
-        str(folder),
-        device="cpu",
-        local_files_only=True,
-        trust_remote_code=False,
-        model_kwargs={"dtype": torch.float32, "weights_only": True},
-    ).eval()
+    model = pipeline(folder, "cpu", torch.float32).eval()
     tokenizer = _tokenizer(model)
     features = model.preprocess(["one text", "and another, which is longer"])
     inputs = tuple(name for name in _KNOWN_INPUTS if name in features)

@@ -25,24 +25,26 @@ _TOKENS_PER_PASS = 4096
 Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
+def pipeline(folder: Path, device: str, dtype: torch.dtype) -> SentenceTransformer:
+    """Load a model of whatever origin: none of its code is run, and nothing is fetched from anywhere."""
+    return SentenceTransformer(
+        str(folder),
+        device=device,
+        local_files_only=True,
+        trust_remote_code=False,
+        # Said here as well because a model's own configuration may say otherwise.
+        model_kwargs={"dtype": dtype, "weights_only": True},
+    )
+
+
 class TorchEmbeddings:
     """One sentence-transformers model."""
 
     def __init__(self, folder: Path, options: dict[str, Any], reason: str | None = None) -> None:
         """`reason` says why it is not an export that runs the model."""
         self._reason = reason
-        precision = options["precision"]
-        self._model = SentenceTransformer(
-            str(folder),
-            device=torch_device.chosen(options["device"]),
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={
-                "dtype": torch.float32 if precision == "auto" else getattr(torch, precision),
-                # Said here as well because a model's own configuration may say otherwise.
-                "weights_only": True,
-            },
-        )
+        precision = "float32" if options["precision"] == "auto" else options["precision"]
+        self._model = pipeline(folder, torch_device.chosen(options["device"]), getattr(torch, precision))
         window = self._model.max_seq_length
         self._window = window if isinstance(window, int) else None  # static embeddings have none
         if options["max_length"]:
