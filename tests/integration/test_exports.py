@@ -39,18 +39,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan(model: Path, models_dir: Path, **options: Any) -> HostPlan:
-    given = {
-        "hf_model": str(model),
-        "revision": None,
-        "models_dir": str(models_dir),
-        "device": "auto",
-        "backend": "auto",
-        "precision": "auto",
-        "max_length": None,
-        "dimensions": None,
-        **options,
-    }
-    return HostPlan("model", ENGINE, given, run_timeout_seconds=60)
+    return HostPlan("model", ENGINE, embedders.options(model, models_dir, **options), run_timeout_seconds=60)
 
 
 async def asked(model: Path, models_dir: Path, **options: Any) -> tuple[dict[str, Any], Any, list[int]]:

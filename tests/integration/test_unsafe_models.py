@@ -14,6 +14,7 @@ import pytest
 
 from homelab_ai.embedding.service import ENGINE
 from homelab_ai.models.hosts.host import Host, HostPlan
+from support import embedders
 from support.reference import cosines
 from support.server import Server
 
@@ -106,18 +107,8 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 
 async def attempt(host: Host, folder: Path, **options: Any) -> dict[str, Any]:
-    """Load the model in that folder with the embedding engine and embed `TEXTS`."""
-    settings = {
-        "hf_model": str(folder),
-        "models_dir": str(folder.parent / "models"),
-        "revision": None,
-        "device": "cpu",
-        "precision": "auto",
-        "max_length": None,
-        "dimensions": None,
-        "backend": "auto",
-        **options,
-    }
+    """Load the model in that folder and embed `TEXTS`: on torch, which exports load models with, too."""
+    settings = embedders.options(folder, folder.parent / "models", **{"device": "cpu", "backend": "torch", **options})
     run = {"do": "try model", "engine": ENGINE, "options": settings}
     return (await host.run(run, json.dumps(TEXTS).encode())).header
 
@@ -290,6 +281,18 @@ async def test_code_of_a_model_that_its_config_names_is_not_run(
 
     await attempt(host, folder)
 
+    assert not marker.exists()
+
+
+async def test_code_of_a_model_is_not_run_for_its_export_either(host: Host, folder: Path, marker: Path) -> None:
+    hostile_module(folder / "hostile.py", marker)
+    code = {"AutoConfig": "hostile.HostileConfig", "AutoModel": "hostile.Hostile"}
+    edit(folder / "config.json", auto_map=code)
+    edit(folder / "sentence_bert_config.json", model_args={"trust_remote_code": True})
+
+    answer = await attempt(host, folder, backend="auto")
+
+    assert answer["described"]["backend"] == "openvino"
     assert not marker.exists()
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 PROGRAM = """
 import sys
@@ -64,3 +65,10 @@ def make(folder: Path, tokenizer: Path) -> None:
         check=True,
         timeout=100,
     )
+
+
+def options(model: Path, models_dir: Path, **others: Any) -> dict[str, Any]:
+    """What an engine is told of a model, with all that is not said left to it."""
+    automatic = dict.fromkeys(("device", "backend", "precision"), "auto")
+    unset = dict.fromkeys(("revision", "max_length", "dimensions"))
+    return {"hf_model": str(model), "models_dir": str(models_dir), **automatic, **unset, **others}
