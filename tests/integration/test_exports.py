@@ -15,8 +15,8 @@ import numpy as np
 import orjson
 import pytest
 
-from homelab_ai.embedding.engines import exports
 from homelab_ai.embedding.service import ENGINE
+from homelab_ai.models.engines import exports
 from homelab_ai.models.files import places
 from homelab_ai.models.hosts.host import Host, HostLoadFailed, HostPlan
 from support import embedders
@@ -205,7 +205,7 @@ async def test_precisions_that_there_is_no_export_in_run_on_torch(made: Path, mo
     (folder,) = folders(made / "mean", models_dir)
     about = json.loads((folder / "export.json").read_text())
     try:
-        (folder / "export.json").write_text(json.dumps({**about, "cosines": {"float32": 1.0}}))
+        (folder / "export.json").write_text(json.dumps({**about, "precisions": {"float32": 1.0}}))
         described, _, _ = await asked(made / "mean", models_dir)
         assert (described["backend"], described["precision"]) == ("openvino", "float32")
         described, _, _ = await asked(made / "mean", models_dir, precision="bfloat16")
@@ -224,9 +224,10 @@ def heard(event, arguments):
 
 sys.addaudithook(heard)
 from homelab_ai.embedding.engines import export
+from homelab_ai.models.engines import exporting
 assert sys.modules["openvino_telemetry"] is None
 export.LEAST_COSINE = float(sys.argv.pop())
-export.main()
+exporting.main(export.export)
 """
 
 
@@ -251,9 +252,9 @@ def exported(model: Path, folder: Path, least: float) -> exports.Export:
 def test_an_export_reaches_nobody_and_one_that_is_not_exact_enough_is_not_kept(made: Path, tmp_path: Path) -> None:
     good, bad = exported(made / "max", tmp_path / "good", 0.999), exported(made / "max", tmp_path / "bad", 1.1)
     assert good.reason is None
-    assert min(good.cosines.values()) >= 0.999
+    assert min(good.precisions.values()) >= 0.999
     assert bad.reason == "its export is not exact enough"
-    assert bad.cosines == {}
+    assert bad.precisions == {}
     assert [path.name for path in (tmp_path / "bad").iterdir()] == ["export.json"]
 
 

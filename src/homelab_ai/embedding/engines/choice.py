@@ -1,77 +1,42 @@
 """Which engine runs an embedding model: its export on OpenVINO where there can be one, else torch."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from homelab_ai.embedding.engines import exports
 from homelab_ai.embedding.engines.identity import fingerprint
-from homelab_ai.models import memory
+from homelab_ai.models.engines import choice
+from homelab_ai.models.engines.exports import Export
 from homelab_ai.models.files import places
-from homelab_ai.models.hosts.engine import Engine, LoadError, Report
+from homelab_ai.models.hosts.engine import Engine, Report
 
 
 def load(options: dict[str, Any], report: Report) -> Engine:
     """Load the model that the settings in `options` describe. Raises `LoadError`."""
     folder = places.find(options["hf_model"], revision=options["revision"], models_dir=options["models_dir"])
-    reason, notes = _why_torch(options), list[str]()
-
-    def tell(note: str) -> None:
-        notes.append(note)
-        report({"note": "; ".join(notes)})  # all of them: of reports in quick succession only the last arrives
-
-    if not reason:
-        try:
-            return _exported(folder, options, tell)
-        except exports.ExportFailed as failure:
-            reason = str(failure)
-            tell(f"is not run by OpenVINO: {reason}")
-    if options["backend"] == "openvino":
-        raise LoadError(f"backend openvino was asked for, but {reason}")
-    from homelab_ai.embedding.engines.torch import TorchEmbeddings  # noqa: PLC0415 - only where it is needed
-
-    return TorchEmbeddings(folder, options, reason)
+    return choice.load(_Engines(), folder, options, report)
 
 
-def _exported(folder: Path, options: dict[str, Any], tell: exports.Tell) -> Engine:
-    """Load the model's export. Raises `LoadError` or `ExportFailed`."""
-    from homelab_ai.embedding.engines import openvino  # noqa: PLC0415 - only where it is needed
+class _Engines:
+    program = "homelab_ai.embedding.engines.export"
 
-    where, export = exports.of(folder, options, openvino.capabilities(), tell)
-    if export.reason:
-        raise exports.ExportFailed(export.reason)
-    wanted = [options["precision"]] if options["precision"] != "auto" else list(openvino.PRECISIONS)
-    precision = next((each for each in wanted if each in export.cosines), None)
-    if not precision:
-        raise exports.ExportFailed(f"its export is not exact enough in {wanted[0]}, or this processor has none of it")
-    window = options["max_length"] or export.window
-    identity = fingerprint(folder, dimensions=export.dimensions, window=window, exact=True)
-    try:
-        return openvino.OpenVinoEmbeddings(
+    def never_exported(self, folder: Path) -> None:  # noqa: ARG002 - any may turn out to be a transformer
+        return None
+
+    def on_openvino(self, folder: Path, where: Path, export: Export, precision: str, options: dict[str, Any]) -> Engine:
+        from homelab_ai.embedding.engines.openvino import Facts, OpenVinoEmbeddings  # noqa: PLC0415 - only where needed
+
+        facts = Facts(**export.facts)
+        window = options["max_length"] or facts.window
+        return OpenVinoEmbeddings(
             where,
-            export,
+            facts,
             precision,
-            fingerprint=identity,
+            fingerprint=fingerprint(folder, dimensions=facts.dimensions, window=window, exact=True),
             max_length=options["max_length"],
             dimensions=options["dimensions"],
         )
-    except LoadError:
-        raise
-    except Exception as error:
-        exports.discard(where)
-        raise exports.ExportFailed(
-            f"its export was damaged ({type(error).__name__}); the next load makes it anew"
-        ) from error
 
+    def on_torch(self, folder: Path, options: dict[str, Any], reason: str) -> Engine:
+        from homelab_ai.embedding.engines.torch import TorchEmbeddings  # noqa: PLC0415 - only where it is needed
 
-def _why_torch(options: dict[str, Any]) -> str | None:
-    """Why the model is not to run on OpenVINO, whatever model it is."""
-    if options["backend"] == "torch":
-        return "the configuration says backend: torch"
-    if options["precision"] == "float16":
-        return "OpenVINO is not used in float16"
-    if options["device"] == "cpu":
-        return None
-    if options["device"] == "auto" and not memory.gpu_is_likely() and sys.platform != "darwin":
-        return None
-    return "OpenVINO is used on the CPU only (device: cpu)"
+        return TorchEmbeddings(folder, options, reason)

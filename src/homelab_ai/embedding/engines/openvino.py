@@ -5,9 +5,8 @@ normalization), so what is left to do here is to tokenize, to pack, and to keep 
 passes of texts of like length, and as many passes are calculated at a time as there are streams.
 """
 
-import contextlib
-import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,12 @@ import numpy as np
 import orjson
 from tokenizers import Encoding, Tokenizer
 
-from homelab_ai.embedding.engines import exports
-from homelab_ai.embedding.engines.exports import Export
 from homelab_ai.embedding.engines.windows import CHARACTERS_AT_MOST, CHARACTERS_PER_TOKEN, TOKENS_AROUND_A_CUT
-from homelab_ai.models.engines import cores
+from homelab_ai.models.engines import cores, openvino_runtime
 from homelab_ai.models.engines.openvino_runtime import ov
 from homelab_ai.models.hosts.engine import LoadError
 
-PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
-"""Ours to OpenVINO's, in the order in which they are preferred."""
+GRAPH, TOKENIZER = "model.xml", "tokenizer.json"
 
 _TOKENS_PER_PASS = 1024
 """Padded ones. Larger passes lose more to padding and to the cache than they win."""
@@ -31,16 +27,23 @@ _SHORT = 64
 """Tokens. Most texts are short: their lengths are rounded less."""
 _PASS_COSTS = 12
 """What a pass costs beside its tokens, in tokens."""
-_MADV_DONTNEED = 4
-
-_CORE = ov.Core()
 
 Ids = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 
 
-def capabilities() -> list[str]:
-    """Return what the processor can calculate in, as OpenVINO names it: FP32, BF16, INT8, ..."""
-    return list(_CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+@dataclass(frozen=True)
+class Facts:
+    """What an export says of its model."""
+
+    inputs: Sequence[str]
+    """What the graph wants, in its order: some of input_ids, attention_mask, token_type_ids."""
+    dimensions: int
+    window: int
+    """In tokens."""
+    prompt: str
+    """What the model puts before every text."""
+    pad_id: int
+    pad_left: bool
 
 
 class OpenVinoEmbeddings:
@@ -49,39 +52,30 @@ class OpenVinoEmbeddings:
     def __init__(
         self,
         folder: Path,
-        export: Export,
+        facts: Facts,
         precision: str,
         *,
         fingerprint: str | None = None,
         max_length: int | None = None,
         dimensions: int | None = None,
     ) -> None:
-        if max_length and max_length > export.window:
-            raise LoadError(f"max_length is {max_length}, but the model's window is {export.window}")
-        if dimensions not in (None, export.dimensions):
-            raise LoadError(f"the configuration says {dimensions} dimensions, but the model has {export.dimensions}")
-        self._export = export
+        if max_length and max_length > facts.window:
+            raise LoadError(f"max_length is {max_length}, but the model's window is {facts.window}")
+        if dimensions not in (None, facts.dimensions):
+            raise LoadError(f"the configuration says {dimensions} dimensions, but the model has {facts.dimensions}")
+        self._facts = facts
         self._fingerprint = fingerprint
         self._precision = precision
-        self._window = max_length or export.window
-        self._tokenizer = Tokenizer.from_file(str(folder / exports.TOKENIZER))
+        self._window = max_length or facts.window
+        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self._window)
         self._streams = cores.usable()
-        compiled = _CORE.compile_model(
-            str(folder / exports.GRAPH),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-                "INFERENCE_NUM_THREADS": self._streams,
-                "NUM_STREAMS": self._streams,
-                "ENABLE_CPU_PINNING": False,  # it shares the machine with others
-            },
-        )
+        compiled = openvino_runtime.compiled(folder / GRAPH, precision, streams=self._streams)
         self._queue = ov.AsyncInferQueue(compiled, self._streams)
         self._queue.set_callback(_keep)
         self.embed(["every stream packs the weights for itself"] * self._streams)
-        _forget(folder / exports.GRAPH.replace(".xml", ".bin"))
+        openvino_runtime.forget(folder / GRAPH.replace(".xml", ".bin"))
 
     def describe(self) -> dict[str, Any]:
         """Dimensions, window in tokens, and what it runs on."""
@@ -89,7 +83,7 @@ class OpenVinoEmbeddings:
             "backend": "openvino",
             "device": "cpu",
             "precision": self._precision,
-            "dimensions": self._export.dimensions,
+            "dimensions": self._facts.dimensions,
             "max_length": self._window,
             "fingerprint": self._fingerprint,
             "gpu_memory_bytes": 0,
@@ -107,7 +101,7 @@ class OpenVinoEmbeddings:
     def embed(self, texts: list[str]) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], list[int]]:
         """Return one row for each text, and the positions of those that were cut."""
         encodings, truncated = self._encoded(texts)
-        matrix = np.empty((len(texts), self._export.dimensions), dtype=np.float32)
+        matrix = np.empty((len(texts), self._facts.dimensions), dtype=np.float32)
         passes = []
         for rows in packed(list(map(len, encodings)), self._streams):
             inputs = self._padded([encodings[row] for row in rows])
@@ -124,12 +118,12 @@ class OpenVinoEmbeddings:
         million characters are looked at; what is longer still counts as longer than the window.
         """
         beginning = CHARACTERS_PER_TOKEN * self._window
-        encodings = self._tokenizer.encode_batch_fast([self._export.prompt + text[:beginning] for text in texts])
+        encodings = self._tokenizer.encode_batch_fast([self._facts.prompt + text[:beginning] for text in texts])
         truncated = []
         for row, text in enumerate(texts):
             beyond = _tokens_beyond(encodings[row])
             if len(text) > beginning and beyond <= TOKENS_AROUND_A_CUT:
-                encodings[row] = self._tokenizer.encode(self._export.prompt + text[:CHARACTERS_AT_MOST])
+                encodings[row] = self._tokenizer.encode(self._facts.prompt + text[:CHARACTERS_AT_MOST])
                 beyond = _tokens_beyond(encodings[row]) or len(text) > CHARACTERS_AT_MOST
             if beyond:
                 truncated.append(row)
@@ -138,11 +132,11 @@ class OpenVinoEmbeddings:
     def _padded(self, encodings: list[Encoding]) -> list[Ids]:
         """Return what the graph wants of these texts, in its order."""
         width = min(_rounded(max(map(len, encodings))), self._window)
-        given = {name: np.zeros((len(encodings), width), dtype=np.int64) for name in self._export.inputs}
-        given["input_ids"].fill(self._export.pad_id)
+        given = {name: np.zeros((len(encodings), width), dtype=np.int64) for name in self._facts.inputs}
+        given["input_ids"].fill(self._facts.pad_id)
         for row, encoding in enumerate(encodings):
             count = len(encoding)
-            place = slice(width - count, width) if self._export.pad_left else slice(0, count)
+            place = slice(width - count, width) if self._facts.pad_left else slice(0, count)
             for name, values in given.items():
                 match name:
                     case "input_ids":
@@ -157,21 +151,6 @@ class OpenVinoEmbeddings:
 def _keep(request: Any, where: tuple[np.ndarray[Any, Any], list[int]]) -> None:
     matrix, rows = where
     matrix[rows] = request.get_output_tensor(0).data
-
-
-def _forget(file: Path) -> None:
-    """Drop the pages of a file that was read and is still mapped. What is needed again is read again (madvise(2)).
-
-    The weights of matrix products are copied, packed, when they are first used. Of the file itself only the vectors of
-    the words that come up are needed from then on.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # it saves memory, nothing else
-        libc = ctypes.CDLL(None)
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            addresses, access, *_ = line.split(maxsplit=5)
-            if line.endswith(f" {file.resolve()}") and "w" not in access:
-                start, end = (int(address, 16) for address in addresses.split("-"))
-                libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 
 def _tokens_beyond(encoding: Encoding) -> int:

@@ -1,9 +1,9 @@
-"""Exports of embedding models: whether there is one that is still that of its model, and how one is made.
+"""Exports of models to OpenVINO: whether there is one that is still that of its model, and how one is made.
 
-An export is a folder within `models_dir/exports`: the whole model as an OpenVINO graph, its tokenizer, and
-`export.json`, which says what the graph wants and how near its vectors came to those of torch. A folder's name is a
-digest of all that makes an export another one, so one that is outdated is simply not found. A model of which there can
-be none has a folder with the reason, so that nobody tries again with every load.
+An export is a folder within `models_dir/exports`: the model as OpenVINO graphs, its tokenizer, and `export.json`, which
+says what the engine has to know of them and how near they came to torch. A folder's name is a digest of all that makes
+an export another one, so one that is outdated is simply not found. A model of which there can be none has a folder with
+the reason, so that nobody tries again with every load.
 """
 
 import contextlib
@@ -21,16 +21,13 @@ from typing import Any
 
 from homelab_ai.models.files import places
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when exports are made or used in another way: all are made anew then."""
 
-GRAPH, TOKENIZER = "model.xml", "tokenizer.json"
 _ABOUT = "export.json"
 _ROOM = 2.5
 """What an export may take of the disk, by the size of the weights: they may be in half precision, it is in float32."""
 _PRINTED_AT_MOST = 4000
-_PROGRAM = "homelab_ai.embedding.engines.export"
-
 
 Tell = Callable[[str], None]
 """Has something written into the log of the service: the end of a sentence about the model."""
@@ -44,28 +41,24 @@ class Export:
     """The one that the configuration names, if any."""
     reason: str | None
     """Why there is no graph, as the end of a sentence; None when there is one."""
-    inputs: tuple[str, ...] = ()
-    """What the graph wants, in its order: some of input_ids, attention_mask, token_type_ids."""
-    dimensions: int = 0
-    window: int = 0
-    """In tokens."""
-    prompt: str = ""
-    """What the model puts before every text."""
-    pad_id: int = 0
-    pad_left: bool = False
-    cosines: dict[str, float] = field(default_factory=dict)
-    """The least cosine to torch in float32 over all texts of the gate, for each precision that passed."""
+    precisions: dict[str, float] = field(default_factory=dict)
+    """Those that passed the gate, and how near to torch in float32 each came, as the model's ability counts that."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the engine has to know of the model."""
 
 
 class ExportFailed(Exception):
     """There is no export and none could be made, this time. The text says why, as the end of a sentence."""
 
 
-def of(folder: Path, options: dict[str, Any], capabilities: Iterable[str], tell: Tell) -> tuple[Path, Export]:
+def of(
+    folder: Path, options: dict[str, Any], program: str, capabilities: Iterable[str], tell: Tell
+) -> tuple[Path, Export]:
     """Return the export of the model in `folder`, and where it is. The first time, this makes it.
 
-    `capabilities` is what the processor can calculate in: on another one, the gate may have another outcome. Raises
-    `ExportFailed`.
+    `program` is the dotted path of the module that makes it, run with the folders of the model and of the export, and
+    the revision where one is named. `capabilities` is what the processor can calculate in: on another one, the gate may
+    have another outcome. Raises `ExportFailed`.
     """
     where = places.exports(options["hf_model"], Path(options["models_dir"])) / _digest(folder, sorted(capabilities))
     if export := _read(where):
@@ -76,7 +69,7 @@ def of(folder: Path, options: dict[str, Any], capabilities: Iterable[str], tell:
         with (where.parent / ".lock").open("w") as lock:  # another entry of the same model may be at it
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (export := _read(where)):
-                _make(folder, where, options["revision"], tell)
+                _make(program, folder, where, options["revision"], tell)
                 export = _read(where)
     except OSError as error:
         raise ExportFailed(f"there is no writing into the folder exports of models_dir ({error.strerror})") from error
@@ -98,7 +91,7 @@ def write(where: Path, export: Export) -> None:
 def _read(where: Path) -> Export | None:
     try:
         about = json.loads((where / _ABOUT).read_text())
-        return Export(**{**about, "inputs": tuple(about["inputs"])})
+        return Export(**about)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -117,7 +110,7 @@ def _digest(folder: Path, capabilities: list[str]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _make(folder: Path, where: Path, revision: str | None, tell: Tell) -> None:
+def _make(program: str, folder: Path, where: Path, revision: str | None, tell: Tell) -> None:
     """Have a process of its own make the export: torch is in it, and its memory is to go when it is done.
 
     What it prints is told.
@@ -130,7 +123,7 @@ def _make(folder: Path, where: Path, revision: str | None, tell: Tell) -> None:
     half_made.mkdir()
     try:
         done = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", _PROGRAM, str(folder), str(half_made), *([revision] if revision else [])],
+            [sys.executable, "-m", program, str(folder), str(half_made), *([revision] if revision else [])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
