@@ -345,6 +345,17 @@ async def test_a_host_may_print_whatever_it_likes_while_it_loads() -> None:
         await host.stop()
 
 
+async def test_what_a_run_needed_is_given_back_when_no_other_follows(host: Host) -> None:
+    def megabytes() -> float:
+        return float(psutil.Process(host.pid).memory_info().rss / 1e6)
+
+    before = megabytes()
+    await host.run({"do": "hoard", "megabytes": 100}, b"")
+    assert megabytes() > before + 90
+    await holds(lambda: megabytes() < before + 10)
+    assert (await host.run({}, b"more")).body == b"more", "it works on"
+
+
 async def test_a_host_ignores_ctrl_c(host: Host) -> None:
     os.kill(host.pid, signal.SIGINT)
 

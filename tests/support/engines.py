@@ -1,5 +1,6 @@
 """Engines without a model, for tests with real host processes. A host imports this module by its dotted path."""
 
+import ctypes
 import importlib
 import os
 import re
@@ -70,6 +71,14 @@ class Obedient:
                     time.sleep(0.005)
             case {"do": "raise"}:
                 raise RuntimeError(f"secret text of a user: {body.decode()}")
+            case {"do": "hoard", "megabytes": megabytes}:  # what is freed stays with the C library: the last is on top
+                libc = ctypes.CDLL(None)
+                libc.malloc.restype = ctypes.c_void_p
+                blocks = [ctypes.c_void_p(libc.malloc(100_000)) for _ in range(10 * megabytes)]
+                for block in blocks:
+                    ctypes.memset(block, 1, 100_000)
+                for block in blocks[:-1]:
+                    libc.free(block)
             case {"do": "die"}:
                 os.kill(os.getpid(), signal.SIGKILL)
             case {"do": "exit"}:

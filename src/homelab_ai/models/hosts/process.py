@@ -30,6 +30,8 @@ Progress = Mapping[str, Any]
 
 _PR_SET_PDEATHSIG = 1
 _SIGN_OF_LIFE_SECONDS = 0.5
+_IDLE_SECONDS = 1.0
+"""Without a run, after which what the last ones needed is given back."""
 _SOURCE = Path(__file__).parents[4]
 
 
@@ -46,7 +48,11 @@ def main() -> None:
     load, _ = inbox.get()
     engine = _load_engine(channel, load)
     while True:
-        header, body = inbox.get()
+        try:
+            header, body = inbox.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            _give_memory_back()
+            header, body = inbox.get()
         _answer(channel, engine, header, body)
 
 
@@ -135,6 +141,12 @@ def end_with_the_parent() -> None:
     """Have the kernel end this process when the one that started it ends (prctl(2), PR_SET_PDEATHSIG)."""
     with contextlib.suppress(OSError, AttributeError):  # there is none but on Linux
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _give_memory_back() -> None:
+    """Have the C library return what it keeps for the next allocation (malloc_trim(3)), which may be a whole run's."""
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _be_first_to_go_when_memory_ends() -> None:
