@@ -442,3 +442,65 @@ def assert_own_results(items: Sequence[str], results: Sequence[Any]) -> None:
             assert isinstance(result, ItemFailed)
         else:
             assert result == vector_of(item)
+
+
+LONG = "x" * 399
+"""A tenth of a second of work, at the speed that is expected at first: one more is waited for for 10 ms."""
+
+
+async def test_who_is_getting_ready_is_waited_for(benches: Callable[..., Bench]) -> None:
+    bench = benches(window_ms=5)
+    with bench.batcher.expecting():
+        first = bench.ask(LONG)
+        await quiet()
+        bench.clock.advance(0.009)
+        await quiet()
+        assert bench.host.runs == []
+    second = bench.ask("second")
+    await quiet()
+    assert bench.host.runs == [["second", LONG]]
+    await bench.finish()
+    assert await first == vectors(LONG)
+    assert await second == vectors("second")
+
+
+async def test_who_is_long_getting_ready_is_waited_for_a_little_only(benches: Callable[..., Bench]) -> None:
+    bench = benches(window_ms=5)
+    with bench.batcher.expecting():
+        asker = bench.ask(LONG)
+        await quiet()
+        bench.clock.advance(0.011)
+        await quiet()
+        assert bench.host.runs == [[LONG]]
+        await bench.finish()
+    assert await asker == vectors(LONG)
+
+
+async def test_who_gives_up_getting_ready_holds_nobody_up(benches: Callable[..., Bench]) -> None:
+    bench = benches(window_ms=5)
+    with bench.batcher.expecting(), bench.batcher.expecting():
+        asker = bench.ask(LONG)
+        await quiet()
+    await quiet()
+    assert bench.host.runs == [[LONG]]
+    await bench.finish()
+    await asker
+
+
+async def test_nobody_is_waited_for_who_would_not_be_in_the_run(benches: Callable[..., Bench]) -> None:
+    bench = benches(window_ms=5, max_tokens=300)
+    with bench.batcher.expecting():
+        asker = bench.ask(LONG)
+        await quiet()
+        assert bench.host.runs == [[LONG]]
+        await bench.finish()
+    await asker
+
+
+async def test_without_a_window_nobody_is_waited_for(bench: Bench) -> None:
+    with bench.batcher.expecting():
+        asker = bench.ask(LONG)
+        await quiet()
+        assert bench.host.runs == [[LONG]]
+        await bench.finish()
+    await asker

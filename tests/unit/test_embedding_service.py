@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import anyio
@@ -126,6 +126,9 @@ class Fixed:
     @asynccontextmanager
     async def lease(self, model: Model) -> AsyncIterator["Fixed"]:
         yield self
+
+    def preparing(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def describe(self) -> dict[str, Any]:
         return {"fingerprint": "0123456789abcdef"}

@@ -91,7 +91,8 @@ class CaptionService:
         options = {"prompt": wishes.prompt, "max_new_tokens": wishes.max_new_tokens, "num_beams": wishes.num_beams}
         # Under the lease, which loads nothing yet: what is decoded is held in memory, so it counts as a request does.
         async with self._models.lease(model) as lease:
-            decoded = [await self._decoded(image) for image in images]
+            with lease.preparing():
+                decoded = [await self._decoded(image) for image in images]
             pictures = [each for each in decoded if isinstance(each, Picture)]
             captions: list[Any] = await lease.run(_FORMAT, options, pictures, lane=lane) if pictures else []
         if any(caption is _NO_PROMPTS for caption in captions):

@@ -1,8 +1,9 @@
 """What many callers ask of one model, made into few runs of its host.
 
 While a run is under way, what arrives waits; when it is over, all that waits goes into the next one. Nothing is held
-back for what might come, but for a moment after a run that several callers shared: they have their answers now, and
-ask again together if they ask again at all.
+back for what might come, with two exceptions. After a run that several callers shared, there is a moment for them to
+ask again together: they have their answers now. And those who are known to come, because their items are being made
+ready, are waited for a small part of the time that the run will take.
 
     callers ──▶ by urgency ──▶ a run: as many items as fit by count, tokens and time ──▶ host ──▶ each its own results
 
@@ -15,7 +16,7 @@ lists, what has begun before what has not, and nobody waits for ever behind thos
 import asyncio
 import contextlib
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -32,6 +33,8 @@ _WEIGHT_PER_SECOND = 4000.0
 """What a model is taken to do until it was seen at work: tokens of a small one on a small CPU."""
 _BULK_WAITS_SECONDS = 2.0
 """What is in the bulk lane is treated as if it had come so much later."""
+_PART_WAITED = 0.1
+"""Of the time that a run takes, for those who are about to be ready: there is more to win by one run fewer."""
 _NEWEST_PART = 0.3
 """How much the newest run counts in the speed that is expected of the next."""
 
@@ -105,6 +108,8 @@ class Batcher:
         self._clock = clock
         self._on_cpu = host.described.get("device", "cpu") == "cpu"
         self._jobs: list[_Job] = []
+        self._expected = 0
+        """How many callers are getting their items ready."""
         self._arrival = asyncio.Event()
         self._speed = _WEIGHT_PER_SECOND
         self._last_callers = 0
@@ -115,6 +120,16 @@ class Batcher:
     def backlog_seconds(self) -> float:
         """How long what waits now will take, as far as is known."""
         return sum(job.weight for job in self._jobs) / self._speed
+
+    @contextlib.contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Let it be known, while a caller gets its items ready, that it comes."""
+        self._expected += 1
+        try:
+            yield
+        finally:
+            self._expected -= 1
+            self._arrival.set()
 
     async def run(
         self,
@@ -167,13 +182,23 @@ class Batcher:
             self._host.kill()  # the end of the host is what answers those who wait
 
     async def _wait_for_company(self) -> None:
-        """Wait for the callers of the last run to come back, within the window from its end."""
-        end = self._last_end + self._settings.window_ms / 1000
-        while len(self._waiting()) < self._last_callers and (left := end - self._clock.time()) > 0:
+        """Wait for the callers of the last run to come back, and for those who are getting their items ready."""
+        started, window = self._clock.time(), self._settings.window_ms / 1000
+        while window and (waiting := self._waiting()):
+            until = self._last_end + window if len(waiting) < self._last_callers else started
+            weight, most = sum(job.weight for job in waiting), self._weight_of_a_run(waiting[0].format)
+            if self._expected and weight < most:
+                until = max(until, started + _PART_WAITED * weight / self._speed)
+            if (left := until - self._clock.time()) <= 0:
+                break
             timer = self._clock.call_later(left, self._arrival.set)
             await self._arrival.wait()
             self._arrival.clear()
             timer.cancel()
+
+    def _weight_of_a_run(self, form: Format) -> float:
+        """How much is taken on at a time."""
+        return min(self._settings.max_tokens, self._speed * form.run_seconds)
 
     def _compose(self) -> _Run:
         """Take as much as may go into one run, from the most urgent first."""
@@ -182,7 +207,7 @@ class Batcher:
         if not jobs:
             return run
         count = self._settings.max_items
-        weight = min(self._settings.max_tokens, self._speed * jobs[0].format.run_seconds)
+        weight = self._weight_of_a_run(jobs[0].format)
         for job in jobs:
             if run and not job.may_share_with(run[0][0]):
                 continue

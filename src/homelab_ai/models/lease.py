@@ -1,6 +1,7 @@
 """One request's hold on a model: runs on whatever host has it, and one host more where that dies under a run."""
 
-from collections.abc import Hashable, Mapping, Sequence
+import contextlib
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from homelab_ai.errors import InferenceFailed
@@ -61,6 +62,13 @@ class Lease:
                     break
         message = f"Model {model.id!r} could not answer: again and again under this request {death}"
         raise InferenceFailed(message, details={"model_id": model.id}) from death
+
+    @contextlib.contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Let it be known, while the items of a run are made ready, that the run comes soon."""
+        resident = self._slot.resident
+        with resident.batcher.expecting() if resident else contextlib.nullcontext():
+            yield
 
     async def describe(self) -> Mapping[str, Any]:
         """Return what the engine says of the model, loading it first if need be. Raises as `run`."""

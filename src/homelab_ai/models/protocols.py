@@ -17,6 +17,10 @@ class RunsModel(Protocol):
         """Have the model's engine answer for each item: a result, or `ItemFailed`, in their order."""
         ...
 
+    def preparing(self) -> contextlib.AbstractContextManager[None]:
+        """Let it be known, while the items of a run are made ready, that the run comes soon."""
+        ...
+
     async def describe(self) -> Mapping[str, Any]:
         """Return what the engine says of the model, which is loaded for that."""
         ...
