@@ -1,6 +1,6 @@
 """Small captioners with random weights, and what plain transformers makes of images with them, for comparison.
 
-Run as a program, in a process of its own: `python captioners.py make FOLDER` or `caption FOLDER IMAGE...`.
+Run as a program, in a process of its own: `python captioners.py make FOLDER` or `caption FOLDER WISHES IMAGE...`.
 """
 
 import json
@@ -18,9 +18,10 @@ def make(folder: Path) -> None:
     _run("make", str(folder))
 
 
-def captions(folder: Path, *images: Path) -> list[str]:
-    """What a BLIP of plain transformers says in float32, 12 tokens of each image."""
-    answer: list[str] = json.loads(_run("caption", str(folder), *map(str, images)))
+def captions(folder: Path, *images: Path, max_new_tokens: int = 12, num_beams: int = 1) -> list[str]:
+    """What a BLIP of plain transformers says of each image in float32."""
+    wishes = {"max_new_tokens": max_new_tokens, "num_beams": num_beams}
+    answer: list[str] = json.loads(_run("caption", str(folder), json.dumps(wishes), *map(str, images)))
     return answer
 
 
@@ -83,7 +84,7 @@ def _make(folder: Path) -> None:
     ).save_pretrained(folder / "llava")
 
 
-def _caption(folder: Path, images: list[str]) -> list[str]:
+def _caption(folder: Path, wishes: dict[str, int], images: list[str]) -> list[str]:
     import torch  # noqa: PLC0415 - in the child only
     import transformers as hf  # noqa: PLC0415 - in the child only
     from PIL import Image  # noqa: PLC0415 - in the child only
@@ -94,7 +95,7 @@ def _caption(folder: Path, images: list[str]) -> list[str]:
     for image in images:
         inputs = processor(images=Image.open(image).convert("RGB"), return_tensors="pt")
         with torch.inference_mode():
-            ids = model.generate(**inputs, max_new_tokens=12)
+            ids = model.generate(**inputs, **wishes)
         said += processor.batch_decode(ids, skip_special_tokens=True)
     return said
 
@@ -104,4 +105,4 @@ if __name__ == "__main__":
     if command == "make":
         _make(Path(where))
     else:
-        print(json.dumps(_caption(Path(where), rest)))
+        print(json.dumps(_caption(Path(where), json.loads(rest[0]), rest[1:])))

@@ -26,7 +26,7 @@ from homelab_ai.models.hosts.host import Answer
 from homelab_ai.models.protocols import Models
 from homelab_ai.settings import Settings
 
-ENGINE = "homelab_ai.captioning.engines.torch"
+ENGINE = "homelab_ai.captioning.engines.choice"
 """Dotted path of the engine module, for the model host."""
 
 DEFAULT_NEW_TOKENS = 64

@@ -116,6 +116,11 @@ class ModelEntry(_Frozen):
         description="Minutes without a request after which it is unloaded; 0 unloads it at once, -1 never. null "
         "takes resources.model_keep_alive_minutes.",
     )
+    backend: Annotated[Literal["auto", "openvino", "torch"], expecting("auto, openvino or torch")] = Field(
+        default="auto",
+        description="Engine that runs it: auto (openvino on the CPU where the model can be exported to it, else "
+        "torch), openvino (a model that cannot be exported is refused then) or torch.",
+    )
 
     @model_validator(mode="after")
     def _default_is_enabled(self) -> Self:
@@ -134,11 +139,6 @@ class TextEmbeddingModel(ModelEntry):
     dimensions: Count | None = Field(
         default=None,
         description="Length of its vectors. Checked against the model when it loads; null takes the model's word.",
-    )
-    backend: Annotated[Literal["auto", "openvino", "torch"], expecting("auto, openvino or torch")] = Field(
-        default="auto",
-        description="Engine that runs it: auto (openvino on the CPU where the model can be exported to it, else "
-        "torch), openvino (a model that cannot be exported is refused then) or torch.",
     )
     max_length: Count | None = Field(
         default=None, description="Tokens of each text that are read; the rest is cut off. null: as the model says."

@@ -5,13 +5,10 @@ captions are those of transformers. What is ours is what a service needs around 
 fast in, and a deadline.
 """
 
-import json
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import torch
 from transformers import (
@@ -20,22 +17,11 @@ from transformers import (
     BlipForConditionalGeneration,
 )
 
+from homelab_ai.captioning.engines.pixels import Pixels, unpacked
 from homelab_ai.models.engines import packed, torch_device
-from homelab_ai.models.files import places
-from homelab_ai.models.hosts.engine import Engine, LoadError, Report
+from homelab_ai.models.hosts.engine import LoadError
 
 DEFAULT_PROMPT = "Describe this image in one sentence."
-
-_SIZE = struct.Struct("!II")
-
-Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
-
-
-def load(options: dict[str, Any], report: Report) -> Engine:  # noqa: ARG001 - a load takes seconds
-    """Load the model that the settings in `options` describe. Raises `LoadError`."""
-    folder = places.find(options["hf_model"], revision=options["revision"], models_dir=options["models_dir"])
-    kind = _kind(folder)
-    return Blip(folder, options) if kind == "blip" else VisionLanguage(folder, options)
 
 
 class _Captions:
@@ -43,15 +29,18 @@ class _Captions:
 
     promptable: bool
 
-    def __init__(self, model: Any, processor: Any, deadline_seconds: float) -> None:
+    def __init__(self, model: Any, processor: Any, options: dict[str, Any], reason: str) -> None:
+        """`reason` is why it is not run by OpenVINO."""
         self._model = model
         self._processor = processor
-        self._deadline_seconds = deadline_seconds
+        self._deadline_seconds = options["run_seconds"]
+        self._reason = reason
 
     def describe(self) -> dict[str, Any]:
         """What it runs on, and whether it follows prompts."""
         return {
             "backend": "torch",
+            "backend_reason": self._reason,
             "device": str(self._model.device),
             "precision": str(self._model.dtype).removeprefix("torch."),
             "promptable": self.promptable,
@@ -59,7 +48,7 @@ class _Captions:
         }
 
     def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        """Caption the images in `body`: each its width and height (u32, network byte order), then RGB rows.
+        """Caption the images in `body`, as `pixels.unpacked` reads them.
 
         `options` holds `prompt` (None or a text), `max_new_tokens` and `num_beams`. Answers `refused: "prompt"` when
         the model cannot follow one, else a JSON list of one caption for each image.
@@ -73,7 +62,7 @@ class _Captions:
             "max_time": self._deadline_seconds,
         }
         with torch.inference_mode():
-            captions = self._captions(_unpacked(body), options["prompt"], generation)
+            captions = self._captions(unpacked(body), options["prompt"], generation)
         return {}, orjson.dumps([" ".join(caption.split()) for caption in captions])
 
     def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
@@ -85,9 +74,9 @@ class Blip(_Captions):
 
     promptable = False
 
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, options: dict[str, Any], reason: str) -> None:
         model = _loaded(BlipForConditionalGeneration, folder, options)
-        super().__init__(model, _processor(folder), options["run_seconds"])
+        super().__init__(model, processor_of(folder), options, reason)
 
     def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:  # noqa: ARG002 - it follows none
         inputs = self._processor(images=images, return_tensors="pt")
@@ -102,12 +91,12 @@ class VisionLanguage(_Captions):
 
     promptable = True
 
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
-        processor = _processor(folder)
+    def __init__(self, folder: Path, options: dict[str, Any], reason: str) -> None:
+        processor = processor_of(folder)
         if not getattr(processor, "chat_template", None):
             raise LoadError("it has no chat template, so there is no telling how to ask it; use another model")
         model = _loaded(AutoModelForImageTextToText, folder, options)
-        super().__init__(model, processor, options["run_seconds"])
+        super().__init__(model, processor, options, reason)
 
     def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
         content = [{"type": "image"}, {"type": "text", "text": prompt or DEFAULT_PROMPT}]
@@ -124,15 +113,8 @@ class VisionLanguage(_Captions):
         return captions
 
 
-def _kind(folder: Path) -> str:
-    try:
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LoadError("its config.json does not say what kind of model it is (model_type)") from error
-    return str(kind)
-
-
-def _processor(folder: Path) -> Any:
+def processor_of(folder: Path) -> Any:
+    """Return the preprocessing of the model in `folder`, and its tokenizer."""
     return AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
@@ -159,14 +141,3 @@ def _dtype(precision: str, device: str) -> torch.dtype:
         return torch.bfloat16 if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else torch.float16
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no other way
     return torch.bfloat16 if fast else torch.float32
-
-
-def _unpacked(body: bytes) -> list[Pixels]:
-    images, start = [], 0
-    while start < len(body):
-        width, height = _SIZE.unpack_from(body, start)
-        start += _SIZE.size
-        end = start + 3 * width * height
-        images.append(np.frombuffer(body[start:end], np.uint8).reshape(height, width, 3))
-        start = end
-    return images

@@ -71,7 +71,7 @@ class OpenVinoEmbeddings:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self._window)
         self._streams = cores.usable()
-        compiled = openvino_runtime.compiled(folder / GRAPH, precision, streams=self._streams)
+        compiled = openvino_runtime.compiled(openvino_runtime.read(folder / GRAPH), precision, streams=self._streams)
         self._queue = ov.AsyncInferQueue(compiled, self._streams)
         self._queue.set_callback(_keep)
         self.embed(["every stream packs the weights for itself"] * self._streams)

@@ -15,7 +15,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # what Pyt
 
 import openvino as ov  # noqa: E402 - after that
 
-__all__ = ["capabilities", "compiled", "forget", "ov", "precisions"]
+__all__ = ["capabilities", "compiled", "forget", "ov", "precisions", "read"]
 
 _PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
 """Ours to OpenVINO's, in the order in which they are preferred."""
@@ -35,13 +35,18 @@ def precisions() -> list[str]:
     return [ours for ours, theirs in _PRECISIONS.items() if theirs == "f32" or theirs.upper() in known]
 
 
-def compiled(graph: "ov.Model | Path", precision: str, *, streams: int) -> "ov.CompiledModel":
-    """Return a graph, or that in a file, ready to run on every core that there is for it.
+def read(file: Path) -> "ov.Model":
+    """Return the graph in a file."""
+    return _CORE.read_model(str(file))
+
+
+def compiled(graph: "ov.Model", precision: str, *, streams: int) -> "ov.CompiledModel":
+    """Return a graph ready to run on every core that there is for it.
 
     `streams` is how many passes are calculated at a time; they divide the cores among them.
     """
     return _CORE.compile_model(
-        str(graph) if isinstance(graph, Path) else graph,
+        graph,
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],

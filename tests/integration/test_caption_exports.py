@@ -1,0 +1,207 @@
+"""Exports of captioning models: that they say what transformers says, and what happens where there can be none."""
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+
+from homelab_ai.captioning.engines import probes
+from homelab_ai.captioning.engines.pixels import Pixels, unpacked
+from homelab_ai.captioning.service import ENGINE
+from homelab_ai.models.files import places
+from homelab_ai.models.hosts.host import Host, HostLoadFailed, HostPlan
+from support import captioners
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
+
+SHAPES = Path(__file__).parents[1] / "models" / "blip-shapes"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    captioners.make(folder)
+    for number, picture in enumerate(probes.pictures()):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+def body(*pictures: Pixels) -> bytes:
+    return b"".join(struct.pack("!II", picture.shape[1], picture.shape[0]) + picture.tobytes() for picture in pictures)
+
+
+def wishes(**more: Any) -> dict[str, Any]:
+    return {"prompt": None, "max_new_tokens": 12, "num_beams": 1, **more}
+
+
+async def started(model: Path, models_dir: Path, **options: Any) -> Host:
+    automatic = dict.fromkeys(("device", "backend", "precision"), "auto")
+    told = {"hf_model": str(model), "models_dir": str(models_dir), "revision": None, "run_seconds": 30.0}
+    return await Host.start(HostPlan("model", ENGINE, {**automatic, **told, **options}, run_timeout_seconds=60))
+
+
+async def said(host: Host, *pictures: Pixels, **more: Any) -> list[str]:
+    captions: list[str] = orjson.loads((await host.run(wishes(**more), body(*pictures))).body)
+    return captions
+
+
+def test_pictures_arrive_as_they_were_sent() -> None:
+    pictures = probes.pictures()
+    assert all(np.array_equal(*pair) for pair in zip(unpacked(body(*pictures)), pictures, strict=True))
+    assert unpacked(b"") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "beams"),
+    [
+        ("shapes", 1, 1),
+        ("shapes", 12, 1),
+        ("shapes", 12, 3),
+        ("random", 40, 1),  # beyond 16, the room for what was read is doubled
+        ("random", 40, 5),
+    ],
+)
+async def test_an_export_says_what_transformers_says(
+    made: Path, models_dir: Path, name: str, tokens: int, beams: int
+) -> None:
+    """Of pictures one by one, and of more than go through the vision tower at a time."""
+    model, wished = SHAPES if name == "shapes" else made / "blip", {"max_new_tokens": tokens, "num_beams": beams}
+    expected = captioners.captions(model, *sorted(made.glob("*.png")), **wished)
+    host = await started(model, models_dir, precision="float32")
+    try:
+        assert (host.described["backend"], host.described["precision"]) == ("openvino", "float32")
+        assert await said(host, *probes.pictures(), **wished) == expected
+        assert [await said(host, each, **wished) for each in probes.pictures()] == [[caption] for caption in expected]
+    finally:
+        await host.stop()
+
+
+async def test_what_a_model_has_learnt_is_said_in_every_engine(made: Path, models_dir: Path) -> None:
+    picture = np.full((120, 160, 3), 235, np.uint8)
+    picture[30:90, 50:110] = (220, 20, 20)
+    for options, backend in (({}, "openvino"), ({"backend": "torch"}, "torch")):
+        host = await started(SHAPES, models_dir, **options)
+        try:
+            assert host.described["backend"] == backend
+            assert host.described["promptable"] is False
+            (caption,) = await said(host, picture, max_new_tokens=64)
+            assert "red square in the center on a light background" in caption
+        finally:
+            await host.stop()
+
+
+async def test_an_export_follows_no_prompts_and_captions_nothing_for_nothing(models_dir: Path) -> None:
+    host = await started(SHAPES, models_dir)
+    try:
+        assert (await host.run(wishes(prompt="What is this?"), body(*probes.pictures()[:1]))).header == {
+            "refused": "prompt"
+        }
+        assert len((await said(host, *probes.pictures()[:1], max_new_tokens=1024))[0].split()) < 64
+    finally:
+        await host.stop()
+
+
+async def test_a_deadline_cuts_a_caption_short(made: Path, models_dir: Path) -> None:
+    host = await started(made / "blip", models_dir, precision="float32", run_seconds=-1.0)
+    try:
+        (caption,) = await said(host, *probes.pictures()[:1], max_new_tokens=30)
+        assert caption == "[DEC] word1", "what it begins with, and one word"
+    finally:
+        await host.stop()
+
+
+async def test_promptable_models_stay_on_torch_and_say_why(made: Path, models_dir: Path) -> None:
+    host = await started(made / "llava", models_dir)
+    try:
+        assert host.described["backend"] == "torch"
+        assert host.described["backend_reason"] == "only models of the BLIP family are exported"
+        assert not places.exports(str(made / "llava"), models_dir).exists()
+    finally:
+        await host.stop()
+    with pytest.raises(HostLoadFailed, match="backend openvino was asked for, but only models of the BLIP family"):
+        await started(made / "llava", models_dir, backend="openvino")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "reason"),
+    [
+        ("generation_config.json", {"repetition_penalty": 1.5}, "it generates by repetition_penalty"),
+        ("generation_config.json", {"no_repeat_ngram_size": 2}, "it generates by no_repeat_ngram_size"),
+        ("preprocessor_config.json", {"do_normalize": False}, "its preprocessing is another than BLIP's"),
+        ("preprocessor_config.json", {"size": {"height": 48, "width": 96}}, "its preprocessing is another than BLIP's"),
+    ],
+)
+async def test_what_an_export_would_not_do_is_left_to_torch(
+    tmp_path: Path, file: str, change: dict[str, Any], reason: str
+) -> None:
+    model = shutil.copytree(SHAPES, tmp_path / "model")
+    (model / file).write_text(json.dumps({**json.loads((model / file).read_text()), **change}))
+    host = await started(model, tmp_path)
+    await host.stop()
+    assert host.described["backend"] == "torch"
+    assert host.described["backend_reason"] == reason
+
+
+@pytest.mark.parametrize("file", ["vision.xml", "decoder.bin", "tokenizer.json"])
+async def test_a_damaged_export_costs_no_caption(models_dir: Path, file: str) -> None:
+    await (await started(SHAPES, models_dir)).stop()
+    (folder,) = (path for path in places.exports(str(SHAPES), models_dir).iterdir() if path.is_dir())
+    (folder / file).write_bytes(b"")
+    host = await started(SHAPES, models_dir)
+    try:
+        assert "damaged" in host.described["backend_reason"]
+        assert await said(host, *probes.pictures()[:1])
+    finally:
+        await host.stop()
+    assert not folder.exists(), "the next load makes it anew"
+
+
+PROGRAM = """
+import sys
+
+def heard(event, arguments):
+    if event.startswith("socket.") and event != "socket.__new__":
+        print("it tried to reach somebody:", event, arguments)
+
+sys.addaudithook(heard)
+from homelab_ai.captioning.engines import export
+from homelab_ai.models.engines import exporting
+export.AS_LIKELY = float(sys.argv.pop())
+exporting.main(export.export)
+"""
+
+
+@pytest.mark.parametrize(("as_likely", "reason"), [(0.9, None), (1.1, "its export is not exact enough")])
+def test_an_export_reaches_nobody_and_one_that_says_something_else_is_not_kept(
+    tmp_path: Path, as_likely: float, reason: str | None
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(SHAPES), str(tmp_path), str(as_likely)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "it tried to reach somebody" not in done.stdout
+    assert re.search(r"float32: least likelihood of a word 1\.0", done.stdout)
+    about = json.loads((tmp_path / "export.json").read_text())
+    assert about["reason"] == reason
+    if reason:
+        assert [path.name for path in tmp_path.iterdir()] == ["export.json"]
+    else:
+        assert about["precisions"]["float32"] == 1
