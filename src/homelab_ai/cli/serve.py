@@ -1,4 +1,4 @@
-"""`homelab-ai`: the command line."""
+"""`homelab-ai serve`: the service itself."""
 
 import os
 import sys
@@ -11,15 +11,7 @@ import uvicorn
 from homelab_ai.app import create_app
 from homelab_ai.settings import ConfigurationError, load_settings
 
-cli = typer.Typer(name="homelab-ai", no_args_is_help=True, add_completion=False)
 
-
-@cli.callback()
-def _commands() -> None:
-    """Text embeddings for every app in a home."""
-
-
-@cli.command()
 def serve(
     config: Annotated[
         Path | None, typer.Option(help="Configuration file. Without it: $HOMELAB_AI_CONFIG, or config.yaml here.")
@@ -53,8 +45,3 @@ def serve(
         # A client that reads its answer slowly may hold up the end for this long, and no longer.
         timeout_graceful_shutdown=int(settings.resources.request_timeout_seconds) + 1,
     )
-
-
-def main() -> None:
-    """Run the command line."""
-    cli()

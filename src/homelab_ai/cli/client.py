@@ -1,0 +1,62 @@
+"""The running service, as commands see it."""
+
+import http
+import os
+from typing import Any
+
+import httpx2
+
+KEY_VARIABLE = "HOMELAB_AI_API_KEY"
+
+_TIMEOUT_SECONDS = 600.0
+"""The service gives a request up before, in whatever time its configuration says."""
+
+
+class ServiceUnavailableError(Exception):
+    """The service does not answer, or refuses. The text is for the person at the keyboard."""
+
+
+class Client:
+    """One connection to the service, used from one thread.
+
+    Its key is taken from the environment: what stands on a command line is seen by everybody on the machine.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        key = os.environ.get(KEY_VARIABLE)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            self._client = httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise ServiceUnavailableError(f"{url!r} is no address of a service: {error}") from error
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Return the answer to a GET. Raises `ServiceUnavailableError`."""
+        return self._ask("GET", path)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the answer to a POST. Raises `ServiceUnavailableError`."""
+        return self._ask("POST", path, body)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            response = self._client.request(method, path, json=body)
+        except httpx2.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise ServiceUnavailableError(
+                f"No service answers at {self._url} ({reason}); start one with `homelab-ai serve`, or say where it is "
+                "with --url or HOMELAB_AI_URL"
+            ) from error
+        try:
+            answer: dict[str, Any] = response.json() if response.content else {}
+            message = "" if response.is_success else f"{answer['error']['message']}"
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceUnavailableError(
+                f"What answers at {self._url} is another service: {method} {path} was answered {response.status_code}"
+            ) from error
+        if response.status_code == http.HTTPStatus.UNAUTHORIZED:
+            message += f". Set {KEY_VARIABLE} to a key of this service"
+        if message:
+            raise ServiceUnavailableError(message)
+        return answer
