@@ -91,13 +91,24 @@ def test_what_stands_in_the_way_is_said(server: Server, tmp_path: Path) -> None:
         )
 
 
-def test_what_is_no_homelab_ai_service_is_told_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "is another service: GET /api/models was answered 404"),
+        ({"data": []}, "is another service: GET /api/models was answered with something else"),
+        ([1], "is another service"),
+        ("text", "is another service"),
+    ],
+)
+def test_what_is_no_homelab_ai_service_is_told_apart(tmp_path: Path, answer: object, said: str) -> None:
+    if answer is not None:
+        (tmp_path / "api").mkdir()
+        (tmp_path / "api" / "models").write_text(json.dumps(answer))
     other = subprocess.Popen(
         [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port := free_port())],
         cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     try:
         for _ in range(50):
@@ -105,7 +116,27 @@ def test_what_is_no_homelab_ai_service_is_told_apart(tmp_path: Path) -> None:
             if "No service answers" not in done.stderr:
                 break
         assert done.returncode == 1
-        assert "is another service: GET /api/models was answered 404" in done.stderr
+        assert said in done.stderr
     finally:
         other.kill()
-        other.communicate()
+        other.wait()
+
+
+@pytest.mark.parametrize("key", ["two words", "geheim\nX-Other: 1", "schlüssel"])
+def test_what_is_no_key_is_not_sent_and_not_shown(server: Server, key: str) -> None:
+    done = bench(server.url, key=key)
+    assert done.returncode == 1
+    assert "HOMELAB_AI_API_KEY holds is no key" in done.stderr
+    assert key.split(maxsplit=1)[0] not in done.stderr
+
+
+def test_names_of_models_are_taken_as_they_are(server: Server) -> None:
+    done = bench(server.url, "[/x]")
+    assert done.returncode == 2
+    assert "There is no model '[/x]' here" in done.stderr
+
+
+def test_a_key_from_a_file_may_end_with_its_line(server: Server) -> None:
+    done = bench(server.url, key="one-that-is-not-known\n")
+    assert done.returncode == 1
+    assert "Set HOMELAB_AI_API_KEY to a key of this service" in done.stderr

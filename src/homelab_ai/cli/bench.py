@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _CLIENTS = {"text_embedding": 8, "image_caption": 4}
@@ -74,9 +75,9 @@ def bench(
     """
     from homelab_ai.cli.client import Client, ServiceUnavailableError  # noqa: PLC0415 - the service needs none of it
 
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
-        offered = {model["id"]: model for model in Client(url).get("/api/models")["models"]}
+        offered = Client(url).models()
         # No others: to be loaded, they might have to be downloaded first, and nobody asked for that.
         chosen = models or [id_ for id_, model in offered.items() if model["enabled"] and model["loads"]]
         if not chosen:
@@ -87,7 +88,7 @@ def bench(
             raise typer.Exit(2)
         found = []
         for id_ in chosen:
-            with errors.status(f"measuring {id_} ..."):
+            with errors.status(f"measuring {escape(id_)} ..."):
                 found.append(_measured(lambda: Client(url), offered[id_], seconds, cold=cold))
     except ServiceUnavailableError as error:
         errors.print(str(error))
@@ -117,10 +118,10 @@ def _measured(connect: Callable[[], Any], model: dict[str, Any], seconds: float,
     def one() -> tuple[str, dict[str, Any], int]:
         return texts(1, 6, 6) if kind == "text_embedding" else image()
 
+    _timed(client, *one()[:2])  # the first time ever, a model may be downloaded and exported
     if cold:
         client.post(f"{path}/unload")
-    first = _timed(client, *one()[:2])
-    if cold:
+        first = _timed(client, *one()[:2])
         measured.figures.append(Figure("the first answer, when it was not loaded", first, first, 1 / first))
     if kind == "text_embedding":
         repeated("one short text", one)
@@ -189,7 +190,7 @@ def _print(found: list[Measured]) -> None:
     console = Console(highlight=False)
     for model in found:
         console.print(
-            f"[bold]{model.id}[/bold]  {model.backend}, {model.precision} on {model.device}, "
+            f"[bold]{escape(model.id)}[/bold]  {model.backend}, {model.precision} on {model.device}, "
             f"{model.memory_bytes / 1e6:,.0f} MB"
         )
         items = "texts" if model.type == "text_embedding" else "images"

@@ -23,13 +23,24 @@ class Client:
     """
 
     def __init__(self, url: str) -> None:
+        """Connect when there is something to ask. Raises `ServiceUnavailableError` for an address that is none."""
         self._url = url
-        key = os.environ.get(KEY_VARIABLE)
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        if not key.isascii() or any(character.isspace() for character in key):
+            raise ServiceUnavailableError(f"What {KEY_VARIABLE} holds is no key: a key has no such characters")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             self._client = httpx2.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS)
         except (httpx2.InvalidURL, ValueError) as error:
             raise ServiceUnavailableError(f"{url!r} is no address of a service: {error}") from error
+
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of each model, by id. Raises `ServiceUnavailableError`."""
+        answer = self.get("/api/models")
+        try:
+            return {model["id"]: model for model in answer["models"]}
+        except (KeyError, TypeError) as error:
+            raise self._another("GET", "/api/models", "with something else") from error
 
     def get(self, path: str) -> dict[str, Any]:
         """Return the answer to a GET. Raises `ServiceUnavailableError`."""
@@ -52,11 +63,14 @@ class Client:
             answer: dict[str, Any] = response.json() if response.content else {}
             message = "" if response.is_success else f"{answer['error']['message']}"
         except (ValueError, KeyError, TypeError) as error:
-            raise ServiceUnavailableError(
-                f"What answers at {self._url} is another service: {method} {path} was answered {response.status_code}"
-            ) from error
+            raise self._another(method, path, str(response.status_code)) from error
         if response.status_code == http.HTTPStatus.UNAUTHORIZED:
             message += f". Set {KEY_VARIABLE} to a key of this service"
         if message:
             raise ServiceUnavailableError(message)
         return answer
+
+    def _another(self, method: str, path: str, answered: str) -> ServiceUnavailableError:
+        return ServiceUnavailableError(
+            f"What answers at {self._url} is another service: {method} {path} was answered {answered}"
+        )
