@@ -487,8 +487,11 @@ async def test_who_gives_up_getting_ready_holds_nobody_up(benches: Callable[...,
     await asker
 
 
-async def test_nobody_is_waited_for_who_would_not_be_in_the_run(benches: Callable[..., Bench]) -> None:
-    bench = benches(window_ms=5, max_tokens=300)
+@pytest.mark.parametrize("bound", [{"max_tokens": 300}, {"max_items": 1}])
+async def test_nobody_is_waited_for_who_would_not_be_in_the_run(
+    benches: Callable[..., Bench], bound: dict[str, int]
+) -> None:
+    bench = benches(window_ms=5, **bound)
     with bench.batcher.expecting():
         asker = bench.ask(LONG)
         await quiet()

@@ -187,7 +187,8 @@ class Batcher:
         while window and (waiting := self._waiting()):
             until = self._last_end + window if len(waiting) < self._last_callers else started
             weight, most = sum(job.weight for job in waiting), self._weight_of_a_run(waiting[0].format)
-            if self._expected and weight < most:
+            count = sum(len(job.left) for job in waiting)
+            if self._expected and weight < most and count < self._settings.max_items:
                 until = max(until, started + _PART_WAITED * weight / self._speed)
             if (left := until - self._clock.time()) <= 0:
                 break
