@@ -13,8 +13,12 @@ import numpy as np
 import orjson
 import pytest
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from homelab_ai.captioning.engines import probes
+from homelab_ai.captioning.engines.openvino import read_aloud
 from homelab_ai.captioning.engines.pixels import Pixels, unpacked
 from homelab_ai.captioning.service import ENGINE
 from homelab_ai.models.files import places
@@ -107,10 +111,48 @@ async def test_what_a_model_has_learnt_is_said_in_every_engine(made: Path, model
 async def test_an_export_follows_no_prompts_and_captions_nothing_for_nothing(models_dir: Path) -> None:
     host = await started(SHAPES, models_dir)
     try:
-        assert (await host.run(wishes(prompt="What is this?"), body(*probes.pictures()[:1]))).header == {
-            "refused": "prompt"
-        }
-        assert len((await said(host, *probes.pictures()[:1], max_new_tokens=1024))[0].split()) < 64
+        answer = await host.run(wishes(prompt="What is this?"), body(*probes.pictures()[:1]))
+        assert answer.header == {"refused": "prompt"}
+        assert await said(host) == []
+    finally:
+        await host.stop()
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+async def test_a_caption_is_no_longer_than_the_model_can_count(made: Path, models_dir: Path, backend: str) -> None:
+    host = await started(made / "blip", models_dir, backend=backend, precision="float32")
+    try:
+        longest = await said(host, probes.pictures()[0], max_new_tokens=512)
+        assert len(longest[0].split()) > 400
+        assert await said(host, probes.pictures()[0], max_new_tokens=1024) == longest
+    finally:
+        await host.stop()
+
+
+@pytest.mark.parametrize("shape", [(1, 100), (3, 100), (100, 1), (2, 50), (1, 1), (3, 3)])
+async def test_pictures_of_a_few_pixels_are_the_same_for_both_engines(
+    made: Path, models_dir: Path, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    """One of three rows of pixels could be taken for one of three channels."""
+    picture = np.random.default_rng(1).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    captions = []
+    for backend in ("openvino", "torch"):
+        host = await started(SHAPES, models_dir, backend=backend, precision="float32")
+        try:
+            captions.append(await said(host, picture))
+        finally:
+            await host.stop()
+    assert captions[0] == captions[1]
+
+
+async def test_many_pictures_and_beams_are_each_their_own(models_dir: Path) -> None:
+    """More than are followed at a time."""
+    host = await started(SHAPES, models_dir, precision="float32")
+    try:
+        pictures = probes.pictures() * 4
+        expected = [(await said(host, picture, num_beams=5))[0] for picture in probes.pictures()] * 4
+        assert await said(host, *pictures, num_beams=5) == expected
     finally:
         await host.stop()
 
@@ -136,11 +178,17 @@ async def test_promptable_models_stay_on_torch_and_say_why(made: Path, models_di
         await started(made / "llava", models_dir, backend="openvino")
 
 
+def changed(model: Path, file: str, *, inside: str | None = None, **changes: Any) -> None:
+    """Change settings in one of a model's files, or in a section of it."""
+    settings = json.loads((model / file).read_text())
+    (settings[inside] if inside else settings).update(changes)
+    (model / file).write_text(json.dumps(settings))
+
+
 @pytest.mark.parametrize(
     ("file", "change", "reason"),
     [
-        ("generation_config.json", {"repetition_penalty": 1.5}, "it generates by repetition_penalty"),
-        ("generation_config.json", {"no_repeat_ngram_size": 2}, "it generates by no_repeat_ngram_size"),
+        ("config.json", {"inside": "text_config", "min_new_tokens": 5}, "it generates by min_new_tokens"),
         ("preprocessor_config.json", {"do_normalize": False}, "its preprocessing is another than BLIP's"),
         ("preprocessor_config.json", {"size": {"height": 48, "width": 96}}, "its preprocessing is another than BLIP's"),
     ],
@@ -149,11 +197,64 @@ async def test_what_an_export_would_not_do_is_left_to_torch(
     tmp_path: Path, file: str, change: dict[str, Any], reason: str
 ) -> None:
     model = shutil.copytree(SHAPES, tmp_path / "model")
-    (model / file).write_text(json.dumps({**json.loads((model / file).read_text()), **change}))
+    changed(model, file, **change)
     host = await started(model, tmp_path)
     await host.stop()
     assert host.described["backend"] == "torch"
     assert host.described["backend_reason"] == reason
+
+
+OLD_SETTINGS: dict[str, Any] = {
+    "add_cross_attention": False,
+    "bad_words_ids": None,
+    "diversity_penalty": 0.0,
+    "do_sample": False,
+    "early_stopping": False,
+    "encoder_no_repeat_ngram_size": 0,
+    "forced_eos_token_id": None,
+    "length_penalty": 1.0,
+    "max_length": 20,
+    "min_length": 0,
+    "no_repeat_ngram_size": 0,
+    "num_beam_groups": 1,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "output_scores": False,
+    "remove_invalid_values": False,
+    "repetition_penalty": 1.0,
+    "return_dict_in_generate": False,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "typical_p": 1.0,
+}
+"""What transformers wrote into every configuration in 2022, when the models of the BLIP family were published."""
+
+
+async def test_models_saved_by_old_versions_are_exported_and_read_as_transformers_reads_them(tmp_path: Path) -> None:
+    model = shutil.copytree(SHAPES, tmp_path / "model")
+    (model / "generation_config.json").unlink()
+    changed(model, "config.json", **OLD_SETTINGS)
+    for section in ("text_config", "vision_config"):
+        changed(model, "config.json", inside=section, **OLD_SETTINGS)
+    changed(model, "tokenizer_config.json", clean_up_tokenization_spaces=True)
+    host = await started(model, tmp_path)
+    try:
+        assert host.described["backend"] == "openvino"
+        assert host.described.get("backend_reason") is None
+        assert "red circle" in (await said(host, probes.pictures()[1]))[0]
+    finally:
+        await host.stop()
+
+
+def test_spaces_are_taken_out_of_a_caption_as_transformers_does_it() -> None:
+    words = ["[UNK]", "a", "man", "'", "s", "hand", ",", ".", "?", "don", "t", "n't"]
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=True)
+    captions = np.random.default_rng(5).integers(0, len(words), (300, 9)).tolist()
+    assert read_aloud(tokenizer, captions, tidy=True) == wrapped.batch_decode(captions)
+    wrapped.clean_up_tokenization_spaces = False
+    assert read_aloud(tokenizer, captions, tidy=False) == wrapped.batch_decode(captions)
 
 
 @pytest.mark.parametrize("file", ["vision.xml", "decoder.bin", "tokenizer.json"])
@@ -170,6 +271,7 @@ async def test_a_damaged_export_costs_no_caption(models_dir: Path, file: str) ->
     assert not folder.exists(), "the next load makes it anew"
 
 
+MODULE = "homelab_ai.captioning.engines.export"
 PROGRAM = """
 import sys
 
@@ -179,9 +281,9 @@ def heard(event, arguments):
 
 sys.addaudithook(heard)
 from homelab_ai.captioning.engines import export
-from homelab_ai.models.engines import exporting
+from homelab_ai.models.engines import export_process
 export.AS_LIKELY = float(sys.argv.pop())
-exporting.main(export.export)
+export_process.main()
 """
 
 
@@ -190,7 +292,15 @@ def test_an_export_reaches_nobody_and_one_that_says_something_else_is_not_kept(
     tmp_path: Path, as_likely: float, reason: str | None
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(SHAPES), str(tmp_path), str(as_likely)],
+        [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            MODULE,
+            str(SHAPES),
+            str(tmp_path),
+            str(as_likely),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -224,17 +224,17 @@ def heard(event, arguments):
 
 sys.addaudithook(heard)
 from homelab_ai.embedding.engines import export
-from homelab_ai.models.engines import exporting
+from homelab_ai.models.engines import export_process
 assert sys.modules["openvino_telemetry"] is None
 export.LEAST_COSINE = float(sys.argv.pop())
-exporting.main(export.export)
+export_process.main()
 """
 
 
 def exported(model: Path, folder: Path, least: float) -> exports.Export:
     folder.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(model), str(folder), str(least)],
+        [sys.executable, "-c", PROGRAM, "homelab_ai.embedding.engines.export", str(model), str(folder), str(least)],
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

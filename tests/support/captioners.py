@@ -51,7 +51,9 @@ def _make(folder: Path) -> None:
     special = {"bos_token_id": 5, "sep_token_id": 3, "pad_token_id": 0, "eos_token_id": 3}
     text = {"vocab_size": len(WORDS), "encoder_hidden_size": 64, **small, **heads, **special}
     config = hf.BlipConfig(vision_config={"image_size": 64, "patch_size": 16, **small, **heads}, text_config=text)
-    hf.BlipForConditionalGeneration(config).save_pretrained(blip)
+    model = hf.BlipForConditionalGeneration(config)
+    model.text_decoder.cls.predictions.bias.data[special["sep_token_id"]] = -50  # it never ends by itself
+    model.save_pretrained(blip)
     tokenizer = hf.BertTokenizerFast(str(blip / "vocab.txt"))
     hf.BlipProcessor(hf.BlipImageProcessor(size={"height": 64, "width": 64}), tokenizer).save_pretrained(blip)
 

@@ -17,7 +17,7 @@ def load(options: dict[str, Any], report: Report) -> Engine:
 
 
 class _Engines:
-    program = "homelab_ai.captioning.engines.export"
+    exporter = "homelab_ai.captioning.engines.export"
 
     def __init__(self, is_blip: bool) -> None:  # noqa: FBT001 - it is the only thing
         self._is_blip = is_blip

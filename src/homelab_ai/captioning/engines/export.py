@@ -1,4 +1,4 @@
-"""Makes the export of one captioning model: `python -m homelab_ai.captioning.engines.export MODEL FOLDER [REVISION]`.
+"""Makes the export of a captioning model.
 
 A model of the BLIP family becomes two graphs: one that looks at pictures, and one that reads a word. It passes the gate
 in a precision where, reading the captions that torch finds in float32, it would go on with the same word everywhere, or
@@ -26,13 +26,15 @@ from homelab_ai.captioning.engines.openvino import (
 )
 from homelab_ai.captioning.engines.pixels import Pixels
 from homelab_ai.captioning.engines.torch import processor_of
-from homelab_ai.models.engines.exporting import NotPossibleError, converted, judged, main, say
+from homelab_ai.models.engines.exporting import NotPossibleError, converted, judged, say
 from homelab_ai.models.engines.exports import Export
 from homelab_ai.models.engines.openvino_runtime import ov
 
 AS_LIKELY = 0.9
 """A word of at least so many times the probability of the likeliest may stand in its place."""
 _TOKENS = 16
+_SENTENCES = ("a man's hand on a dog's head, isn't it? we've seen: they're old!", "a sign that says ' no parking . '")
+"""What is written in another way than it is read."""
 _SAME_PIXEL = 0.05
 """In what the model takes for the brightness of a pixel. A step of one in 255 is 0.015, and libraries round."""
 _SAYS_NOTHING = {
@@ -53,6 +55,22 @@ _SAYS_NOTHING = {
     "_from_model_config",
 }
 """Of a model's settings for generation, those that a request sets, or that do not change what is said."""
+
+
+_USUAL = {
+    "diversity_penalty": 0.0,
+    "encoder_repetition_penalty": 1.0,
+    "length_penalty": 1.0,
+    "num_beam_groups": 1,
+    "num_return_sequences": 1,
+    "repetition_penalty": 1.0,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "typical_p": 1.0,
+}
+"""Of the others, what older versions of transformers wrote into every configuration, and what changes nothing."""
+_KNOWN = frozenset(vars(GenerationConfig()))
 
 
 class _Vision(torch.nn.Module):  # type: ignore[misc]  # mypy does not look into torch
@@ -137,19 +155,20 @@ def export(folder: Path, where: Path, revision: str | None) -> Export:
     facts, factor, offset = _facts(model, processor)
     pictures = probes.pictures()
     with torch.inference_mode():
-        expected = [_said(model, processor, picture) for picture in pictures]
-        example = torch.zeros(1, facts.height, facts.width, 3, dtype=torch.uint8)
+        expected = [_said(model, processor, picture, min(_TOKENS, facts.positions)) for picture in pictures]
+        example = torch.zeros(1, facts.size, facts.size, 3, dtype=torch.uint8)
         vision = _Vision(model, factor, offset)
         seen = vision(example)
     graph = converted(vision, (example,))
     graph.reshape([-1, *example.shape[1:]])
     ov.save_model(graph, where / VISION, compress_to_fp16=False)
-    words, layers, heads, width = 3, len(seen) // 2, seen[0].shape[1], seen[0].shape[2]
+    layers, heads, width = len(seen) // 2, seen[0].shape[1], seen[0].shape[2]
+    words = min(3, facts.positions - 1)
     past = torch.zeros(layers, 1, heads, words, width)
     word = (torch.tensor([[facts.begin]]), torch.tensor([words]), torch.zeros(words + 1))
     graph = converted(_Decoder(model), (*word, past, past, *seen))
     ov.save_model(graph, where / DECODER, compress_to_fp16=False)
-    _save_tokenizer(processor.tokenizer, where / TOKENIZER)
+    _save_tokenizer(processor.tokenizer, where / TOKENIZER, tidy=facts.tidy)
     del graph, model, processor, vision, seen
     gc.collect()  # what follows needs the room
 
@@ -165,24 +184,15 @@ def export(folder: Path, where: Path, revision: str | None) -> Export:
 
 
 def _check_generation(model: BlipForConditionalGeneration) -> None:
-    """Refuse a model that is not to say the likeliest."""
-    usual = {
-        "length_penalty": 1.0,
-        "repetition_penalty": 1.0,
-        "encoder_repetition_penalty": 1.0,
-        "diversity_penalty": 0.0,
-        "temperature": 1.0,
-        "top_k": 50,
-        "top_p": 1.0,
-        "typical_p": 1.0,
-    }
-    for config in (model.generation_config, model.text_decoder.generation_config):
-        settings = GenerationConfig.to_diff_dict(config)
-        unusual = [
-            name for name, value in settings.items() if name not in _SAYS_NOTHING and value and value != usual.get(name)
-        ]
-        if unusual:
-            raise NotPossibleError(f"it generates by {', '.join(sorted(unusual))}")
+    """Refuse a model that is not to say the likeliest. Only the settings of its decoder count: it is what generates."""
+    settings = model.text_decoder.generation_config.to_diff_dict()
+    unusual = [
+        name
+        for name, value in settings.items()
+        if name in _KNOWN and name not in _SAYS_NOTHING and value and value != _USUAL.get(name)
+    ]
+    if unusual:
+        raise NotPossibleError(f"it generates by {', '.join(sorted(unusual))}")
 
 
 def _facts(model: BlipForConditionalGeneration, processor: Any) -> tuple[Facts, torch.Tensor, torch.Tensor]:
@@ -192,14 +202,14 @@ def _facts(model: BlipForConditionalGeneration, processor: Any) -> tuple[Facts, 
     if not (images.do_resize and images.do_rescale and images.do_normalize):
         raise NotPossibleError("its preprocessing is another than BLIP's")
     facts = Facts(
-        width=size,
-        height=size,
+        size=size,
         resample=int(images.resample),
         begin=text.bos_token_id,
         end=text.sep_token_id,
         positions=text.max_position_embeddings,
+        tidy=bool(getattr(processor.tokenizer, "clean_up_tokenization_spaces", False)),
     )
-    mean, deviation = (torch.tensor(each).view(1, 3, 1, 1) for each in (images.image_mean, images.image_std))
+    mean, deviation = (torch.tensor(each).view(1, -1, 1, 1) for each in (images.image_mean, images.image_std))
     factor, offset = images.rescale_factor / deviation, -mean / deviation
     for picture in probes.pictures():
         theirs = processor(images=[picture], return_tensors="pt")["pixel_values"]
@@ -209,22 +219,25 @@ def _facts(model: BlipForConditionalGeneration, processor: Any) -> tuple[Facts, 
     return facts, factor, offset
 
 
-def _save_tokenizer(tokenizer: Any, file: Path) -> None:
-    """Save how tokens become a text. Raises `NotPossibleError` where that alone makes another text of them."""
+def _save_tokenizer(tokenizer: Any, file: Path, *, tidy: bool) -> None:
+    """Save how tokens become a text. Raises `NotPossibleError` where transformers makes another text of them."""
     if not getattr(tokenizer, "is_fast", False):
         raise NotPossibleError("its tokenizer is not one of the fast ones")
     tokenizer.backend_tokenizer.save(str(file))
     some = np.random.default_rng(3).integers(0, len(tokenizer), (200, _TOKENS)).tolist()
-    if read_aloud(Tokenizer.from_file(str(file)), some) != tokenizer.batch_decode(some, skip_special_tokens=True):
+    some += [tokenizer(sentence)["input_ids"] for sentence in _SENTENCES]
+    if read_aloud(Tokenizer.from_file(str(file)), some, tidy=tidy) != tokenizer.batch_decode(
+        some, skip_special_tokens=True
+    ):
         raise NotPossibleError("its tokenizer does more than can be saved")
 
 
-def _said(model: BlipForConditionalGeneration, processor: Any, picture: Pixels) -> "np.ndarray[Any, Any]":
+def _said(model: BlipForConditionalGeneration, processor: Any, picture: Pixels, tokens: int) -> "np.ndarray[Any, Any]":
     """Return the probabilities of every word at each place of the caption of a picture (places, words)."""
     inputs = processor(images=[picture], return_tensors="pt")
     said = model.generate(
         pixel_values=inputs["pixel_values"],
-        max_new_tokens=_TOKENS,
+        max_new_tokens=tokens,
         do_sample=False,
         num_beams=1,
         output_logits=True,
@@ -244,7 +257,3 @@ def _agreement(engine: OpenVinoCaptions, picture: Pixels, expected: "np.ndarray[
         token = int(likelihood.argmax())
         least = min(least, float(likelihood[chosen] / likelihood[token]))
     return least
-
-
-if __name__ == "__main__":
-    main(export)

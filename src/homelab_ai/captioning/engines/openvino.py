@@ -25,12 +25,16 @@ VISION, DECODER, TOKENIZER = "vision.xml", "decoder.xml", "tokenizer.json"
 
 _PICTURES_PER_PASS = 4
 """Of the vision tower: two cores divide four among them better than one."""
+_ROWS_AT_A_TIME = 16
+"""Of the decoder, which remembers of each all words that it has read: of a large model, 40 kB a word."""
 _FIRST_WORDS = 16
 """For how many words there is room at first. It is doubled when they are used up: OpenVINO keeps something for every
 shape that it sees."""
 
 _OF_A_WORD = 3
 """So many inputs of the decoder are of the word that it reads: its token, its position, and which words it sees."""
+_UNTIDY = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+"""In that order."""
 _KINDS = {ov.Type.bf16: np.uint16, ov.Type.f32: np.float32}
 
 Memory = np.ndarray[Any, Any]
@@ -41,9 +45,8 @@ Memory = np.ndarray[Any, Any]
 class Facts:
     """What an export says of its model."""
 
-    width: int
-    height: int
-    """Of the pictures that it looks at, in pixels."""
+    size: int
+    """Width and height of the pictures that it looks at, in pixels."""
     resample: int
     """How others are made so large: a filter of Pillow's."""
     begin: int
@@ -52,6 +55,8 @@ class Facts:
     """The token that ends it."""
     positions: int
     """How many words the decoder can tell the places of."""
+    tidy: bool
+    """Whether the spaces are taken out again that tokens have around punctuation."""
 
 
 class OpenVinoCaptions:
@@ -103,7 +108,7 @@ class OpenVinoCaptions:
             beams=options["num_beams"],
             deadline=time.monotonic() + self._deadline_seconds,
         )
-        captions = read_aloud(self._tokenizer, [[self._facts.begin, *each] for each in found])
+        captions = read_aloud(self._tokenizer, [[self._facts.begin, *each] for each in found], tidy=self._facts.tidy)
         return {}, orjson.dumps([" ".join(caption.split()) for caption in captions])
 
     def captions(
@@ -111,7 +116,11 @@ class OpenVinoCaptions:
     ) -> list[Tokens]:
         """Return the tokens of a caption for each image."""
         limits = Limits(self._facts.end, min(tokens, self._facts.positions), deadline)
-        return generate(self.reading(images), len(images), self._facts.begin, limits, beams)
+        count, found = max(1, _ROWS_AT_A_TIME // beams), list[Tokens]()
+        for start in range(0, len(images), count):
+            some = images[start : start + count]
+            found += generate(self.reading(some), len(some), self._facts.begin, limits, beams)
+        return found
 
     def reading(self, images: Sequence[Pixels]) -> "_Reading":
         """Look at images, and return how captions of them go on: a `generation.Step`."""
@@ -155,7 +164,8 @@ class _Reading:
         if parents is not None:
             # The rows of one image lie next to each other.
             order = (parents + np.arange(len(parents))[:, None] * parents.shape[1]).ravel()
-            self._past = [past.take(order, axis=1) for past in self._past]
+            for layer in (layer for past in self._past for layer in past):
+                layer[:, :, : self._read] = layer[order, :, : self._read]
         mask = np.full(self._past[0].shape[3] + 1, -np.inf, dtype=np.float32)
         mask[: self._read] = mask[-1] = 0  # what was read so far, and the word itself, which comes last
         tensors = [
@@ -178,16 +188,17 @@ class _Reading:
             self._past = [np.concatenate([past, np.zeros_like(past)], axis=3) for past in self._past]
 
 
-def read_aloud(tokenizer: Tokenizer, tokens: Sequence[Tokens]) -> list[str]:
-    """Return captions as texts."""
+def read_aloud(tokenizer: Tokenizer, tokens: Sequence[Tokens], *, tidy: bool) -> list[str]:
+    """Return captions as texts, tidied as transformers does it where `clean_up_tokenization_spaces` is set."""
     captions: list[str] = tokenizer.decode_batch(tokens, skip_special_tokens=True)
+    for untidy in _UNTIDY if tidy else ():
+        captions = [caption.replace(untidy, untidy.strip()) for caption in captions]
     return captions
 
 
 def fitted(image: Pixels, facts: Facts) -> Pixels:
     """Return an image as large as the model wants it, which is all that is done to it outside the graph."""
-    size = (facts.width, facts.height)
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling(facts.resample)))
+    return np.asarray(Image.fromarray(image).resize((facts.size, facts.size), Image.Resampling(facts.resample)))
 
 
 def _with_memory_as(stored: "ov.Type", graph: "ov.Model", *, inputs: range, outputs: range) -> "ov.Model":

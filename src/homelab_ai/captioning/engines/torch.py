@@ -11,13 +11,14 @@ from typing import Any
 
 import orjson
 import torch
+from PIL import Image
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     BlipForConditionalGeneration,
 )
 
-from homelab_ai.captioning.engines.pixels import Pixels, unpacked
+from homelab_ai.captioning.engines.pixels import unpacked
 from homelab_ai.models.engines import packed, torch_device
 from homelab_ai.models.hosts.engine import LoadError
 
@@ -62,10 +63,12 @@ class _Captions:
             "max_time": self._deadline_seconds,
         }
         with torch.inference_mode():
-            captions = self._captions(unpacked(body), options["prompt"], generation)
+            # As images, not as arrays: processors take some of those for channels first.
+            images = [Image.fromarray(pixels) for pixels in unpacked(body)]
+            captions = self._captions(images, options["prompt"], generation)
         return {}, orjson.dumps([" ".join(caption.split()) for caption in captions])
 
-    def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
+    def _captions(self, images: list[Image.Image], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
         raise NotImplementedError
 
 
@@ -78,9 +81,11 @@ class Blip(_Captions):
         model = _loaded(BlipForConditionalGeneration, folder, options)
         super().__init__(model, processor_of(folder), options, reason)
 
-    def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:  # noqa: ARG002 - it follows none
+    def _captions(self, images: list[Image.Image], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:  # noqa: ARG002 - it follows none
         inputs = self._processor(images=images, return_tensors="pt")
         pixels = inputs["pixel_values"].to(self._model.device, self._model.dtype)
+        positions = self._model.config.text_config.max_position_embeddings
+        generation["max_new_tokens"] = min(generation["max_new_tokens"], positions)
         ids = self._model.generate(pixel_values=pixels, **generation)
         captions: list[str] = self._processor.batch_decode(ids, skip_special_tokens=True)
         return captions
@@ -98,7 +103,7 @@ class VisionLanguage(_Captions):
         model = _loaded(AutoModelForImageTextToText, folder, options)
         super().__init__(model, processor, options, reason)
 
-    def _captions(self, images: list[Pixels], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
+    def _captions(self, images: list[Image.Image], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
         content = [{"type": "image"}, {"type": "text", "text": prompt or DEFAULT_PROMPT}]
         text = self._processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         captions: list[str] = []

@@ -17,7 +17,7 @@ def load(options: dict[str, Any], report: Report) -> Engine:
 
 
 class _Engines:
-    program = "homelab_ai.embedding.engines.export"
+    exporter = "homelab_ai.embedding.engines.export"
 
     def never_exported(self, folder: Path) -> None:  # noqa: ARG002 - any may turn out to be a transformer
         return None

@@ -1,4 +1,4 @@
-"""Makes the export of one embedding model: `python -m homelab_ai.embedding.engines.export MODEL FOLDER [REVISION]`.
+"""Makes the export of an embedding model.
 
 The whole pipeline of sentence-transformers becomes one OpenVINO graph. It passes the gate in a precision where every
 vector has a cosine of 0.999 or more to that of torch in float32, and the same nearest neighbours.
@@ -16,7 +16,7 @@ from sentence_transformers.base.modules import Transformer
 from homelab_ai.embedding.engines import probes
 from homelab_ai.embedding.engines.openvino import GRAPH, TOKENIZER, Facts, OpenVinoEmbeddings
 from homelab_ai.embedding.engines.torch import pipeline
-from homelab_ai.models.engines.exporting import NotPossibleError, converted, judged, main, say
+from homelab_ai.models.engines.exporting import NotPossibleError, converted, judged, say
 from homelab_ai.models.engines.exports import Export
 from homelab_ai.models.engines.openvino_runtime import ov
 
@@ -104,7 +104,3 @@ def _same_neighbours(found: "np.ndarray[Any, Any]", expected: "np.ndarray[Any, A
     nearest = rightly.max(axis=1)
     chosen = rightly[np.arange(len(rightly)), similarities.argmax(axis=1)]
     return bool((nearest - chosen <= _NEAR_TIE * (nearest - usual)).all())
-
-
-if __name__ == "__main__":
-    main(export)

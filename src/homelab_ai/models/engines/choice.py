@@ -14,7 +14,7 @@ from homelab_ai.models.hosts.engine import Engine, LoadError, Report
 class Engines(Protocol):
     """The engines of one ability. What they import, they import when they are asked for."""
 
-    program: str
+    exporter: str
     """Dotted path of the module that exports such models."""
 
     def never_exported(self, folder: Path) -> str | None:
@@ -53,7 +53,7 @@ def _exported(engines: Engines, folder: Path, options: dict[str, Any], tell: Cal
     """Load the model's export. Raises `LoadError` or `ExportFailed`."""
     from homelab_ai.models.engines import openvino_runtime  # noqa: PLC0415 - only where it is needed
 
-    where, export = exports.of(folder, options, engines.program, openvino_runtime.capabilities(), tell)
+    where, export = exports.of(folder, options, engines.exporter, openvino_runtime.capabilities(), tell)
     if export.reason:
         raise exports.ExportFailed(export.reason)
     wanted = [options["precision"]] if options["precision"] != "auto" else openvino_runtime.precisions()

@@ -1,48 +1,22 @@
-"""What the programs have in common that export a model to OpenVINO.
+"""What the modules have in common that export a model to OpenVINO (`exports` says what an export is).
 
-Each is run by `exports` in a process of its own, because torch is in it. It converts the model and then asks both the
-same questions (the gate): only precisions in which the export answers like torch in float32 may be used. A model that
-cannot be exported, or passes in no precision, is written down with the reason.
+Each belongs to one ability and has one function, `export(model, folder, revision) -> Export`, which raises
+`NotPossibleError`. It converts the model and then asks both the same questions (the gate): only precisions in which the
+export answers like torch in float32 may be used.
 """
 
 import gc
-import os
 import sys
-import traceback
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
-from homelab_ai.models.engines import cores, exports, openvino_runtime
-from homelab_ai.models.engines.exports import Export
-from homelab_ai.models.hosts import process
+from homelab_ai.models.engines import openvino_runtime
 
 
 class NotPossibleError(Exception):
     """The model cannot be exported. The text says why, as the end of a sentence."""
-
-
-def main(export: Callable[[Path, Path, str | None], Export]) -> NoReturn:
-    """Be the program: make an export by the arguments `MODEL FOLDER [REVISION]`, or write down why there is none."""
-    process.end_with_the_parent()
-    folder, where, *named = sys.argv[1:]
-    revision = named[0] if named else None
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(cores.usable())
-    status = 0
-    try:
-        exports.write(Path(where), export(Path(folder), Path(where), revision))
-    except NotPossibleError as reason:
-        say(str(reason))
-        exports.write(Path(where), Export(revision, str(reason)))
-    except Exception:  # noqa: BLE001 - whatever it was, it belongs into the log
-        say(traceback.format_exc())
-        status = 1
-    sys.stdout.flush()
-    os._exit(status)  # nothing here is worth a clean exit, which takes OpenVINO and torch a second
 
 
 def say(text: str) -> None:

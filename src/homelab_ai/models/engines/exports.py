@@ -21,13 +21,14 @@ from typing import Any
 
 from homelab_ai.models.files import places
 
-FORMAT = 2
+FORMAT = 3
 """To be raised when exports are made or used in another way: all are made anew then."""
 
 _ABOUT = "export.json"
 _ROOM = 2.5
 """What an export may take of the disk, by the size of the weights: they may be in half precision, it is in float32."""
 _PRINTED_AT_MOST = 4000
+_PROGRAM = "homelab_ai.models.engines.export_process"
 
 Tell = Callable[[str], None]
 """Has something written into the log of the service: the end of a sentence about the model."""
@@ -52,15 +53,15 @@ class ExportFailed(Exception):
 
 
 def of(
-    folder: Path, options: dict[str, Any], program: str, capabilities: Iterable[str], tell: Tell
+    folder: Path, options: dict[str, Any], module: str, capabilities: Iterable[str], tell: Tell
 ) -> tuple[Path, Export]:
     """Return the export of the model in `folder`, and where it is. The first time, this makes it.
 
-    `program` is the dotted path of the module that makes it, run with the folders of the model and of the export, and
-    the revision where one is named. `capabilities` is what the processor can calculate in: on another one, the gate may
-    have another outcome. Raises `ExportFailed`.
+    `module` is the dotted path of the one that makes it, in a process of its own. `capabilities` is what the processor
+    can calculate in: on another one, the gate may have another outcome. Raises `ExportFailed`.
     """
-    where = places.exports(options["hf_model"], Path(options["models_dir"])) / _digest(folder, sorted(capabilities))
+    digest = _digest(folder, module, sorted(capabilities))
+    where = places.exports(options["hf_model"], Path(options["models_dir"])) / digest
     if export := _read(where):
         return where, export
     tell("is exported to OpenVINO, which is done once")
@@ -69,7 +70,7 @@ def of(
         with (where.parent / ".lock").open("w") as lock:  # another entry of the same model may be at it
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (export := _read(where)):
-                _make(program, folder, where, options["revision"], tell)
+                _make(module, folder, where, options["revision"], tell)
                 export = _read(where)
     except OSError as error:
         raise ExportFailed(f"there is no writing into the folder exports of models_dir ({error.strerror})") from error
@@ -96,12 +97,12 @@ def _read(where: Path) -> Export | None:
         return None
 
 
-def _digest(folder: Path, capabilities: list[str]) -> str:
+def _digest(folder: Path, module: str, capabilities: list[str]) -> str:
     """A digest of the model's files, by their names, sizes and times, and of what else decides about an export.
 
     Their content would say it better, but to read gigabytes with every load would take longer than the load.
     """
-    facts: list[Any] = [FORMAT, platform.machine(), capabilities]
+    facts: list[Any] = [FORMAT, module, platform.machine(), capabilities]
     for file in sorted(folder.rglob("*")):
         with contextlib.suppress(OSError):  # a link in a cache may lead nowhere
             status = file.stat()
@@ -110,7 +111,7 @@ def _digest(folder: Path, capabilities: list[str]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _make(program: str, folder: Path, where: Path, revision: str | None, tell: Tell) -> None:
+def _make(module: str, folder: Path, where: Path, revision: str | None, tell: Tell) -> None:
     """Have a process of its own make the export: torch is in it, and its memory is to go when it is done.
 
     What it prints is told.
@@ -123,7 +124,7 @@ def _make(program: str, folder: Path, where: Path, revision: str | None, tell: T
     half_made.mkdir()
     try:
         done = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", program, str(folder), str(half_made), *([revision] if revision else [])],
+            [sys.executable, "-m", _PROGRAM, module, str(folder), str(half_made), *([revision] if revision else [])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
