@@ -444,6 +444,92 @@ def assert_own_results(items: Sequence[str], results: Sequence[Any]) -> None:
             assert result == vector_of(item)
 
 
+@pytest.fixture
+async def beside() -> AsyncIterator[Bench]:
+    """A batcher while another model has the CPU."""
+    bench = Bench()
+    async with bench.batcher._turns.take(on_cpu=True):
+        yield bench
+    bench.batcher.close()
+    await quiet()
+
+
+BIG = "x" * 3999
+"""A second of work."""
+
+
+async def test_what_takes_a_moment_passes_the_model_whose_turn_it_is(beside: Bench) -> None:
+    large, small = beside.ask(BIG), beside.ask("small")
+    await quiet()
+    assert beside.host.runs == [["small"]]
+    later = beside.ask("later")
+    await quiet()
+    await beside.finish()
+    assert beside.host.runs == [["small"], ["later"]]
+    assert await small == vectors("small")
+    assert await later == vectors("later")
+    assert not large.done()
+    large.cancel()
+
+
+async def test_what_takes_a_moment_passes_though_it_comes_later(beside: Bench) -> None:
+    large = beside.ask(BIG)
+    await quiet()
+    assert beside.host.runs == []
+    small = [beside.ask(f"small {number}") for number in range(3)]
+    await quiet()
+    await beside.finish()
+    assert beside.host.runs == [["small 0", "small 1", "small 2"]]
+    assert await asyncio.gather(*small) == [vectors(f"small {number}") for number in range(3)]
+    large.cancel()
+
+
+async def test_of_many_small_ones_so_many_pass_at_a_time_as_take_a_moment(beside: Bench) -> None:
+    askers = [beside.ask(str(number) * 49) for number in range(9)]  # of which four take a moment
+    await quiet()
+    await beside.finish()
+    assert [len(run) for run in beside.host.runs] == [4, 4, 1]
+    await asyncio.gather(*askers)
+
+
+async def test_a_host_whose_turn_comes_ends_the_small_run_first(bench: Bench) -> None:
+    async with bench.batcher._turns.take(on_cpu=True):
+        large, small = bench.ask(BIG), bench.ask("small")
+        await quiet()
+    await quiet()
+    assert bench.host.runs == [["small"]], "a host has one run at a time"
+    await bench.finish()
+    assert bench.host.runs == [["small"], [BIG]]
+    assert await small == vectors("small")
+    assert await large == vectors(BIG)
+
+
+async def test_nothing_passes_where_only_one_may_work_at_once(bench: Bench) -> None:
+    bench.batcher._turns = turns = Turns(1, bench.clock)
+    async with turns.take(on_cpu=True):
+        small = bench.ask("small")
+        await quiet()
+        assert bench.host.runs == []
+    await quiet()
+    await bench.finish()
+    assert await small == vectors("small")
+    assert bench.host.runs == [["small"]]
+
+
+async def test_a_host_that_dies_under_a_small_run_is_found_dead(beside: Bench) -> None:
+    large, small = beside.ask(BIG), beside.ask("small")
+    await quiet()
+    beside.host.kill()
+    await quiet()
+    with pytest.raises(HostDied):
+        await small
+    with pytest.raises(HostDied):
+        await beside.ask("next")
+    beside.batcher.close()
+    with pytest.raises(HostDied):
+        await large
+
+
 LONG = "x" * 399
 """A tenth of a second of work, at the speed that is expected at first: one more is waited for for 10 ms."""
 

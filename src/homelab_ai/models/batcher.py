@@ -10,13 +10,14 @@ ready, are waited for a small part of the time that the run will take.
 A run is bounded by the time that it will take, by what the model was found to do in a second. So a long list is done
 in parts, and a short question that comes meanwhile is in the next one. Who goes first is decided by one figure: the
 seconds of work that a caller still asks for, less the seconds that it has waited. Short questions come before long
-lists, what has begun before what has not, and nobody waits for ever behind those who come later.
+lists, what has begun before what has not, and nobody waits for ever behind those who come later. Where another model
+has the CPU, what takes a moment only does not wait for its turn.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -35,6 +36,8 @@ _BULK_WAITS_SECONDS = 2.0
 """What is in the bulk lane is treated as if it had come so much later."""
 _PART_WAITED = 0.1
 """Of the time that a run takes, for those who are about to be ready: there is more to win by one run fewer."""
+_PASSES_SECONDS = 0.05
+"""Work of no more than this passes the model whose turn it is: a question is not to wait for the end of a picture."""
 _NEWEST_PART = 0.3
 """How much the newest run counts in the speed that is expected of the next."""
 
@@ -112,6 +115,8 @@ class Batcher:
         """How many callers are getting their items ready."""
         self._arrival = asyncio.Event()
         self._speed = _WEIGHT_PER_SECOND
+        self._passing: asyncio.Future[None] | None = None
+        """The last run that did not wait for its turn."""
         self._last_callers = 0
         self._last_end = clock.time()
         self._worker = asyncio.create_task(self._work())
@@ -171,7 +176,7 @@ class Batcher:
                 if not self._waiting():
                     await self._arrival.wait()
                 await self._wait_for_company()
-                async with self._turns.take(on_cpu=self._on_cpu):
+                async with self._turn():
                     if run := self._compose():
                         await self._carry_out(run)
         except HostDied:
@@ -201,14 +206,44 @@ class Batcher:
         """How much is taken on at a time."""
         return min(self._settings.max_tokens, self._speed * form.run_seconds)
 
-    def _compose(self) -> _Run:
-        """Take as much as may go into one run, from the most urgent first."""
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for the host's turn, and have what is small done meanwhile, beside the model whose turn it is."""
+        beside = self._on_cpu and self._turns.cpu_is_taken
+        passing = _looked_at(asyncio.create_task(self._pass_by())) if beside else None
+        try:
+            async with self._turns.take(on_cpu=self._on_cpu):
+                if passing:
+                    passing.cancel()
+                    if self._passing:
+                        await self._passing  # a host has one run at a time
+                yield
+        finally:
+            if passing:
+                passing.cancel()
+
+    async def _pass_by(self) -> None:
+        """Carry out what is small, until this is cancelled, which leaves the run under way alone."""
+        while True:
+            async with self._turns.take(on_cpu=False):
+                while run := self._compose(_PASSES_SECONDS):
+                    self._passing = _looked_at(asyncio.ensure_future(self._carry_out(run)))
+                    await asyncio.shield(self._passing)
+            self._arrival.clear()
+            await self._arrival.wait()
+
+    def _compose(self, seconds: float | None = None) -> _Run:
+        """Take as much as may go into one run, from the most urgent first; of what takes so long at most, if given."""
         run: _Run = []
         jobs = sorted(self._waiting(), key=lambda job: job.urgency(self._speed))
+        if seconds is not None:
+            jobs = [job for job in jobs if job.weight <= self._speed * seconds]
         if not jobs:
             return run
         count = self._settings.max_items
         weight = self._weight_of_a_run(jobs[0].format)
+        if seconds is not None:
+            weight = min(weight, self._speed * seconds)
         for job in jobs:
             if run and not job.may_share_with(run[0][0]):
                 continue
@@ -265,3 +300,9 @@ class Batcher:
         """Expect of the next run what this one has shown; a small one, which is mostly overhead, shows little."""
         if seconds > 0 and (weight / seconds > self._speed or 2 * weight >= self._speed * run_seconds):
             self._speed += _NEWEST_PART * (weight / seconds - self._speed)
+
+
+def _looked_at(task: "asyncio.Future[None]") -> "asyncio.Future[None]":
+    """Have asyncio not complain of a failure of the task, which is that of a host and known to all who wait for it."""
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task

@@ -18,6 +18,11 @@ class Turns:
         self._at_once = asyncio.Semaphore(at_once)
         self._cpu = asyncio.Lock()
 
+    @property
+    def cpu_is_taken(self) -> bool:
+        """Whether a model that works on the CPU has its turn."""
+        return self._cpu.locked()
+
     @contextlib.asynccontextmanager
     async def take(self, *, on_cpu: bool) -> AsyncIterator[None]:
         """Wait for a turn, and have it to the end of the block."""
