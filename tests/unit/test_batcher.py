@@ -129,9 +129,10 @@ async def test_a_short_question_is_in_the_next_run_after_a_long_list_has_begun(b
     await quiet()
     short = bench.ask("short")
     await bench.finish_run()
-    assert bench.host.runs[1] == ["short", *items[4:7]]
+    assert bench.host.runs[1] == ["short"]
     await bench.finish_run()
     assert short.done()
+    assert bench.host.runs[2] == items[4:8]
     await bench.finish()
     assert await long == vectors(*items)
 
@@ -444,6 +445,38 @@ def assert_own_results(items: Sequence[str], results: Sequence[Any]) -> None:
             assert result == vector_of(item)
 
 
+@pytest.mark.parametrize("batching", [{}, {"max_items": 3}, {"max_items": 1}, {"max_tokens": 30}])
+async def test_a_question_waits_for_one_run_however_long_lists_have_waited(
+    benches: Callable[..., Bench], batching: dict[str, int]
+) -> None:
+    bench = benches(**batching)
+    lists = [bench.ask(*(f"{letter}{number:99}" for number in range(1000))) for letter in "abc"]
+    await quiet()
+    bench.clock.advance(1000)
+    for number in range(4):
+        questions = [bench.ask(f"question {number} {which}") for which in range(min(2, batching.get("max_items", 2)))]
+        await bench.finish_run()
+        assert len(bench.host.runs[-1]) == len(questions)
+        await bench.finish_run()
+        assert bench.host.runs[-1][0].startswith("a"), "then there is something of a list again"
+        await asyncio.gather(*questions)
+    await bench.finish()
+    await asyncio.gather(*lists)
+
+
+async def test_however_many_questions_there_are_a_list_comes_on(benches: Callable[..., Bench]) -> None:
+    bench = benches(max_items=3)
+    asked = [bench.ask(*("x" * 999 for _ in range(4)))]
+    for _ in range(12):
+        await quiet()
+        bench.clock.advance(10)
+        asked += [bench.ask(f"{number}") for number in range(50)]
+        await bench.finish_run()
+    assert asked[0].done()
+    await bench.finish()
+    await asyncio.gather(*asked)
+
+
 @pytest.fixture
 async def beside() -> AsyncIterator[Bench]:
     """A batcher while another model has the CPU."""
@@ -542,12 +575,12 @@ async def test_who_is_getting_ready_is_waited_for(benches: Callable[..., Bench])
         bench.clock.advance(0.009)
         await quiet()
         assert bench.host.runs == []
-    second = bench.ask("second")
+    second = bench.ask(other := "y" * 399)
     await quiet()
-    assert bench.host.runs == [["second", LONG]]
+    assert bench.host.runs == [[LONG, other]]
     await bench.finish()
     assert await first == vectors(LONG)
-    assert await second == vectors("second")
+    assert await second == vectors(other)
 
 
 async def test_who_is_long_getting_ready_is_waited_for_a_little_only(benches: Callable[..., Bench]) -> None:

@@ -10,8 +10,8 @@ ready, are waited for a small part of the time that the run will take.
 A run is bounded by the time that it will take, by what the model was found to do in a second. So a long list is done
 in parts, and a short question that comes meanwhile is in the next one. Who goes first is decided by one figure: the
 seconds of work that a caller still asks for, less the seconds that it has waited. Short questions come before long
-lists, what has begun before what has not, and nobody waits for ever behind those who come later. Where another model
-has the CPU, what takes a moment only does not wait for its turn.
+lists, what has begun before what has not, and nobody waits for ever behind those who come later. What takes a moment
+only is done before every run of longer work, and where another model has the CPU, it does not wait for its turn.
 """
 
 import asyncio
@@ -37,7 +37,8 @@ _BULK_WAITS_SECONDS = 2.0
 _PART_WAITED = 0.1
 """Of the time that a run takes, for those who are about to be ready: there is more to win by one run fewer."""
 _PASSES_SECONDS = 0.05
-"""Work of no more than this passes the model whose turn it is: a question is not to wait for the end of a picture."""
+"""Work of no more than this is a moment. It passes lists that have waited, and the model whose turn it is: a question
+is not to wait for the end of an index, or of a picture."""
 _NEWEST_PART = 0.3
 """How much the newest run counts in the speed that is expected of the next."""
 
@@ -177,6 +178,9 @@ class Batcher:
                     await self._arrival.wait()
                 await self._wait_for_company()
                 async with self._turn():
+                    # A list may have waited longer than a question that has just come, but it costs it a moment only.
+                    if self._has_lists() and (questions := self._compose(_PASSES_SECONDS)):
+                        await self._carry_out(questions)
                     if run := self._compose():
                         await self._carry_out(run)
         except HostDied:
@@ -231,6 +235,10 @@ class Batcher:
                     await asyncio.shield(self._passing)
             self._arrival.clear()
             await self._arrival.wait()
+
+    def _has_lists(self) -> bool:
+        """Whether there is work that takes more than a moment."""
+        return any(job.weight > self._speed * _PASSES_SECONDS for job in self._waiting())
 
     def _compose(self, seconds: float | None = None) -> _Run:
         """Take as much as may go into one run, from the most urgent first; of what takes so long at most, if given."""
