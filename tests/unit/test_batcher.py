@@ -477,6 +477,57 @@ async def test_however_many_questions_there_are_a_list_comes_on(benches: Callabl
     await asyncio.gather(*asked)
 
 
+async def two_models(at_once: int) -> tuple[Bench, Bench]:
+    """Two batchers on one CPU."""
+    first, second = Bench(), Bench()
+    first.batcher._turns = second.batcher._turns = Turns(at_once, first.clock)
+    return first, second
+
+
+async def test_a_question_to_a_model_that_has_just_given_its_turn_away_passes_too() -> None:
+    texts, pictures = await two_models(at_once=4)
+    asked = [texts.ask(*("x" * 999 for _ in range(10)))]
+    await quiet()
+    asked.append(pictures.ask("y" * 3999))
+    await quiet()
+    await texts.finish_run()  # of its list; the picture comes first now, and the rest of the list waits
+    assert pictures.host.runs == [["y" * 3999]]
+    asked.append(texts.ask("question"))
+    await quiet()
+    assert texts.host.runs[-1] == ["question"]
+    for bench in (texts, pictures):
+        await bench.finish()
+    await asyncio.gather(*asked)
+    for bench in (texts, pictures):
+        bench.batcher.close()
+
+
+async def test_questions_without_end_keep_no_other_model_from_its_turn() -> None:
+    texts, pictures = await two_models(at_once=1)
+    first = pictures.ask("y" * 3999)
+    await quiet()
+    large, asked = texts.ask(BIG), list[asyncio.Task[Any]]()
+    for number in range(20):  # there is always one more when a run ends
+        asked.append(texts.ask(f"{number}"))
+        await quiet()
+        for bench in (texts, pictures):
+            if bench.host._at_work:
+                await bench.finish_run()
+    assert large.done()
+    for bench in (texts, pictures):
+        await bench.finish()
+    await asyncio.gather(first, large, *asked)
+    for bench in (texts, pictures):
+        bench.batcher.close()
+
+
+async def test_what_can_wait_does_not_pass(beside: Bench) -> None:
+    asker = beside.ask("photo", lane="bulk")
+    await quiet()
+    assert beside.host.runs == []
+    asker.cancel()
+
+
 @pytest.fixture
 async def beside() -> AsyncIterator[Bench]:
     """A batcher while another model has the CPU."""

@@ -229,10 +229,11 @@ class Batcher:
     async def _pass_by(self) -> None:
         """Carry out what is small, until this is cancelled, which leaves the run under way alone."""
         while True:
-            async with self._turns.take(on_cpu=False):
-                while run := self._compose(_PASSES_SECONDS):
+            async with self._turns.take(on_cpu=False):  # for one run, or questions would keep it from all others
+                if run := self._compose(_PASSES_SECONDS):
                     self._passing = _looked_at(asyncio.ensure_future(self._carry_out(run)))
                     await asyncio.shield(self._passing)
+                    continue
             self._arrival.clear()
             await self._arrival.wait()
 
@@ -241,11 +242,14 @@ class Batcher:
         return any(job.weight > self._speed * _PASSES_SECONDS for job in self._waiting())
 
     def _compose(self, seconds: float | None = None) -> _Run:
-        """Take as much as may go into one run, from the most urgent first; of what takes so long at most, if given."""
+        """Take as much as may go into one run, from the most urgent first.
+
+        Where `seconds` are given, only of what takes so long at most and cannot wait.
+        """
         run: _Run = []
         jobs = sorted(self._waiting(), key=lambda job: job.urgency(self._speed))
         if seconds is not None:
-            jobs = [job for job in jobs if job.weight <= self._speed * seconds]
+            jobs = [job for job in jobs if job.weight <= self._speed * seconds and job.lane == "interactive"]
         if not jobs:
             return run
         count = self._settings.max_items

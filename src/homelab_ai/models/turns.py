@@ -17,20 +17,26 @@ class Turns:
         self._clock = clock
         self._at_once = asyncio.Semaphore(at_once)
         self._cpu = asyncio.Lock()
+        self._on_cpu = 0
+        """How many have the CPU, or wait for it."""
 
     @property
     def cpu_is_taken(self) -> bool:
-        """Whether a model that works on the CPU has its turn."""
-        return self._cpu.locked()
+        """Whether somebody else comes first, who wants the CPU now."""
+        return self._on_cpu > 0  # and not the lock: that looks free until whom it was handed to wakes up
 
     @contextlib.asynccontextmanager
     async def take(self, *, on_cpu: bool) -> AsyncIterator[None]:
         """Wait for a turn, and have it to the end of the block."""
-        async with contextlib.AsyncExitStack() as held:
-            if on_cpu and await self._cpu_in_time():
-                held.callback(self._cpu.release)
-            await held.enter_async_context(self._at_once)
-            yield
+        self._on_cpu += on_cpu
+        try:
+            async with contextlib.AsyncExitStack() as held:
+                if on_cpu and await self._cpu_in_time():
+                    held.callback(self._cpu.release)
+                await held.enter_async_context(self._at_once)
+                yield
+        finally:
+            self._on_cpu -= on_cpu
 
     async def _cpu_in_time(self) -> bool:
         """Wait for the CPU, but not for ever. Returns whether it is held now."""
