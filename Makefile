@@ -1,6 +1,6 @@
 # Every target does its own set-up: a bare Debian or Ubuntu with Python 3.11+, git and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint demo bench clean
+.PHONY: help run test soak lint demo bench load clean
 
 PORT ?=
 BIN := .venv/bin
@@ -42,9 +42,13 @@ demo: ## start the service, embed eight sentences, show which are alike
 	@$(SETUP) run
 	@exec $(BIN)/python -m demo $(ARGS)
 
-bench: ## measure this machine (five minutes)
+bench: ## measure this machine (a quarter of an hour; ARGS="URL FIELD": another server beside it)
 	@$(SETUP) dev
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+load: ## a mixed day with up to 32 clients, by Locust, drawn into docs/images/load.svg (ten minutes)
+	@$(SETUP) dev
+	@exec $(BIN)/python -m benchmarks.day docs/images/load.svg $(ARGS)
 
 clean: ## remove the environment and everything that was built (never data/ or models/)
 	rm -rf .venv/bin .venv .venv.old .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

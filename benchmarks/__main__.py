@@ -1,7 +1,8 @@
 """`make bench`: start, memory and speed of the service, each beside its limit or its peer, in one run.
 
-The peers are plain sentence-transformers and plain transformers in float32, each in a process of its own. Service and
-peer take turns, so that a machine which slows down slows both.
+The peers are plain sentence-transformers and plain transformers in float32, each in a process of its own, and another
+embedding server where one is named: `make bench ARGS="http://127.0.0.1:7997/embeddings input"`. Service and peer take
+turns, so that a machine which slows down slows both.
 """
 
 import random
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from benchmarks import captions, embedding, machine, on_demand
+from benchmarks import captions, embedding, endurance, load, machine, on_demand
 from benchmarks.table import ROUNDS, Row, table
 from demo.service import Service
 
@@ -24,6 +25,7 @@ def main() -> None:
     """Measure everything and print the table."""
     console = Console(highlight=False)
     console.print(machine.describe())
+    peer = load.peer_of(sys.argv[1:])
     with tempfile.TemporaryDirectory() as models:
         with console.status("starting the service several times ..."):
             rows = measure_start()
@@ -31,9 +33,15 @@ def main() -> None:
             rows += embedding.measure(Path(models))
         with console.status("loading and unloading ..."):
             rows += on_demand.measure(Path(models))
+        with console.status("with 32 connections ..."):
+            rows += load.measure(peer, Path(models)) if load.WRK else []
+        with console.status("a hundred thousand texts ..."):
+            rows += endurance.measure(Path(models))
         with console.status("captioning, in turns with plain transformers ..."):
             rows += captions.measure()
     console.print(table(rows))
+    if not load.WRK:
+        console.print("What 32 connections get is left out: wrk is needed for that (apt-get install wrk)")
     if over := [row.what for row in rows if row.limited and float(row.ratio) > 1]:
         sys.exit(f"over its limit: {', '.join(over)}")
 

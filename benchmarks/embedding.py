@@ -59,14 +59,14 @@ def measure(models: Path) -> list[Row]:
         (host,) = psutil.Process(service.process.pid).children()
         rows.append(_memory("memory of the host, model just loaded", host, peer))
         for what, texts, repeats in (
-            ("one short text, warm", lambda: [_words(6)], 100),
-            ("32 texts of 5 to 150 words", lambda: [_words(random.randint(5, 150)) for _ in range(32)], 3),
+            ("one short text, warm", lambda: [words(6)], 100),
+            ("32 texts of 5 to 150 words", lambda: [words(random.randint(5, 150)) for _ in range(32)], 3),
         ):
             rows.append(compared(what, *_in_turns(client, peer, texts, repeats), "ms", 1000))
         with busy_neighbours():
-            ours, theirs = _in_turns(client, peer, lambda: [_words(6)], 60, percentile=90)
+            ours, theirs = _in_turns(client, peer, lambda: [words(6)], 60, percentile=90)
         rows.append(compared("one short text, busy cores, p90", ours, theirs, "ms", 1000))
-        ours, theirs = _in_turns(client, engine, lambda: [_words(6)], 100)
+        ours, theirs = _in_turns(client, engine, lambda: [words(6)], 100)
         rows.append(compared("one short text, beside the bare engine", ours, theirs, "ms", 1000))
         rows.append(_beside_the_limit(client, engine))
         rows.append(_memory("memory of the host, after all that", host, peer))
@@ -79,7 +79,7 @@ def _beside_the_limit(client: Client, engine: Program) -> Row:
     """Tokens in a second through HTTP on long lists, beside one matrix product of the same kind after the other."""
     ours, limits = [], []
     for _ in range(ROUNDS):
-        texts = [_words(random.randint(5, 150)) for _ in range(256)]
+        texts = [words(random.randint(5, 150)) for _ in range(256)]
         tokens = engine.ask({"tokens_of": texts})
         ours.append(tokens / client.ask(texts))
         limits.append(engine.ask({"multiplications": 1}) / _MULTIPLICATIONS_PER_TOKEN)
@@ -127,6 +127,6 @@ def _in_turns(
     return ours, theirs
 
 
-def _words(count: int) -> str:
+def words(count: int) -> str:
     """Some text of so many words."""
     return " ".join(random.choices(WORDS, k=count))

@@ -20,6 +20,7 @@ from benchmarks import machine
 from benchmarks.table import Row, table
 from demo.service import Service
 
+WRK = shutil.which("wrk") or ""
 _ROUNDS, _CONNECTIONS = 2, 32
 _CELLS = {
     "short texts, one in a request": (1, 9, 6),
@@ -30,10 +31,15 @@ _CELLS = {
 """Texts in a request, words in the longest, and seconds: a slow server has to be done with a thousand long ones."""
 
 
-def measure(peer: tuple[str, str] | None) -> list[Row]:
+def peer_of(arguments: list[str]) -> tuple[str, str] | None:
+    """Return the other server that the command line names, if any: its address, and the field of a request's texts."""
+    return (arguments[0], arguments[1]) if arguments else None
+
+
+def measure(peer: tuple[str, str] | None, models: Path | None = None) -> list[Row]:
     """Return a row for each kind of load: texts in a second, ours and the peer's."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as service:
+    with tempfile.TemporaryDirectory() as folder, Service(Path(folder), models) as service:
         service.embed(["first"])
         for what, (count, longest, seconds) in _CELLS.items():
             ours, theirs = [], []
@@ -43,17 +49,21 @@ def measure(peer: tuple[str, str] | None) -> list[Row]:
                     theirs.append(_texts_in_a_second(*peer, count, longest, seconds))
             ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True)) if peer else 0
             beside = f"{statistics.median(theirs):.0f}/s" if peer else ""
-            rows.append(Row(what, f"{statistics.median(ours):.0f}/s", beside, f"{ratio:.1f}" if peer else ""))
+            rows.append(
+                Row(
+                    f"{_CONNECTIONS} connections, {what}",
+                    f"{statistics.median(ours):.0f}/s",
+                    beside,
+                    f"{ratio:.1f}" if peer else "",
+                )
+            )
     return rows
 
 
 def _texts_in_a_second(url: str, field: str, count: int, longest: int, seconds: int) -> float:
-    wrk = shutil.which("wrk")
-    if not wrk:
-        sys.exit("wrk is needed: apt-get install wrk")
     variables = {"N": count, "LONGEST": longest, "FIELD": field, "WORDS": "LICENSE"}
     done = subprocess.run(
-        [wrk, "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "--timeout", "60s", "-s", "benchmarks/load.lua", url],
+        [WRK, "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "--timeout", "60s", "-s", "benchmarks/load.lua", url],
         env=os.environ | {name: str(value) for name, value in variables.items()},
         check=True,
         stdout=subprocess.PIPE,
@@ -68,5 +78,6 @@ def _texts_in_a_second(url: str, field: str, count: int, longest: int, seconds: 
 if __name__ == "__main__":
     console = Console(highlight=False)
     console.print(machine.describe())
-    given = sys.argv[1:]
-    console.print(table(measure((given[0], given[1]) if given else None), _ROUNDS))
+    if not WRK:
+        sys.exit("wrk is needed: apt-get install wrk")
+    console.print(table(measure(peer_of(sys.argv[1:])), _ROUNDS))
