@@ -129,18 +129,16 @@ async def test_a_caption_is_no_longer_than_the_model_can_count(made: Path, model
         await host.stop()
 
 
-@pytest.mark.parametrize("shape", [(1, 100), (3, 100), (100, 1), (2, 50), (1, 1), (3, 3)])
-async def test_pictures_of_a_few_pixels_are_the_same_for_both_engines(
-    made: Path, models_dir: Path, tmp_path: Path, shape: tuple[int, int]
-) -> None:
+async def test_pictures_of_a_few_pixels_are_the_same_for_both_engines(models_dir: Path) -> None:
     """One of three rows of pixels could be taken for one of three channels."""
-    picture = np.random.default_rng(1).integers(0, 255, (*shape, 3), dtype=np.uint8)
-    Image.fromarray(picture).save(tmp_path / "picture.png")
+    dice = np.random.default_rng(1)
+    shapes = [(1, 100), (3, 100), (100, 1), (2, 50), (1, 1), (3, 3)]
+    pictures = [dice.integers(0, 255, (*shape, 3), dtype=np.uint8) for shape in shapes]
     captions = []
     for backend in ("openvino", "torch"):
         host = await started(SHAPES, models_dir, backend=backend, precision="float32")
         try:
-            captions.append(await said(host, picture))
+            captions.append([(await said(host, picture))[0] for picture in pictures])
         finally:
             await host.stop()
     assert captions[0] == captions[1]
