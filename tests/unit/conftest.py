@@ -1,4 +1,4 @@
-"""Fixtures for tests of the registry."""
+"""Fixtures for tests of the registry and of the batcher."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from support.bench import Bench
 from support.house import House
 
 
@@ -25,3 +26,20 @@ async def houses(tmp_path: Path) -> AsyncIterator[Callable[..., House]]:
 @pytest.fixture
 def house(houses: Callable[..., House]) -> House:
     return houses()
+
+
+@pytest.fixture
+async def benches() -> AsyncIterator[Callable[..., Bench]]:
+    async with AsyncExitStack() as stack:
+
+        def build(**batching: Any) -> Bench:
+            bench = Bench(**batching)
+            stack.callback(bench.batcher.close)
+            return bench
+
+        yield build
+
+
+@pytest.fixture
+async def bench(benches: Callable[..., Bench]) -> Bench:
+    return benches()
