@@ -1,11 +1,8 @@
 """Exports of captioning models: that they say what transformers says, and what happens where there can be none."""
 
 import json
-import re
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,7 @@ from homelab_ai.captioning.engines.pixels import Pixels, unpacked
 from homelab_ai.captioning.service import ENGINE
 from homelab_ai.models.files import places
 from homelab_ai.models.hosts.host import Host, HostLoadFailed, HostPlan
-from support import captioners
+from support import captioners, exports
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
 
@@ -269,47 +266,15 @@ async def test_a_damaged_export_costs_no_caption(models_dir: Path, file: str) ->
     assert not folder.exists(), "the next load makes it anew"
 
 
-MODULE = "homelab_ai.captioning.engines.export"
-PROGRAM = """
-import sys
-
-def heard(event, arguments):
-    if event.startswith("socket.") and event != "socket.__new__":
-        print("it tried to reach somebody:", event, arguments)
-
-sys.addaudithook(heard)
-from homelab_ai.captioning.engines import export
-from homelab_ai.models.engines import export_process
-export.AS_LIKELY = float(sys.argv.pop())
-export_process.main()
-"""
-
-
 @pytest.mark.parametrize(("as_likely", "reason"), [(0.9, None), (1.1, "its export is not exact enough")])
 def test_an_export_reaches_nobody_and_one_that_says_something_else_is_not_kept(
     tmp_path: Path, as_likely: float, reason: str | None
 ) -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            PROGRAM,
-            MODULE,
-            str(SHAPES),
-            str(tmp_path),
-            str(as_likely),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "it tried to reach somebody" not in done.stdout
-    assert re.search(r"float32: least likelihood of a word 1\.0", done.stdout)
-    about = json.loads((tmp_path / "export.json").read_text())
+    folder = tmp_path / "export"
+    printed, about = exports.made("homelab_ai.captioning.engines.export", SHAPES, folder, AS_LIKELY=as_likely)
+    assert "float32: least likelihood of a word 1.0" in printed
     assert about["reason"] == reason
     if reason:
-        assert [path.name for path in tmp_path.iterdir()] == ["export.json"]
+        assert [path.name for path in folder.iterdir()] == ["export.json"]
     else:
         assert about["precisions"]["float32"] == 1

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,9 @@ import orjson
 import pytest
 
 from homelab_ai.embedding.service import ENGINE
-from homelab_ai.models.engines import exports
 from homelab_ai.models.files import places
 from homelab_ai.models.hosts.host import Host, HostLoadFailed, HostPlan
-from support import embedders
+from support import embedders, exports
 from support.disk import small_disk
 from support.reference import MINILM, TEXTS, encode
 
@@ -215,46 +212,15 @@ async def test_precisions_that_there_is_no_export_in_run_on_torch(made: Path, mo
         (folder / "export.json").write_text(json.dumps(about))
 
 
-PROGRAM = """
-import sys
-
-def heard(event, arguments):
-    if event.startswith("socket.") and event != "socket.__new__":
-        print("it tried to reach somebody:", event, arguments)
-
-sys.addaudithook(heard)
-from homelab_ai.embedding.engines import export
-from homelab_ai.models.engines import export_process
-assert sys.modules["openvino_telemetry"] is None
-export.LEAST_COSINE = float(sys.argv.pop())
-export_process.main()
-"""
-
-
-def exported(model: Path, folder: Path, least: float) -> exports.Export:
-    folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "homelab_ai.embedding.engines.export", str(model), str(folder), str(least)],
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "it tried to reach somebody" not in done.stdout
-    assert "least cosine" in done.stdout
-    export = exports._read(folder)
-    assert export
-    return export
-
-
 def test_an_export_reaches_nobody_and_one_that_is_not_exact_enough_is_not_kept(made: Path, tmp_path: Path) -> None:
-    good, bad = exported(made / "max", tmp_path / "good", 0.999), exported(made / "max", tmp_path / "bad", 1.1)
-    assert good.reason is None
-    assert min(good.precisions.values()) >= 0.999
-    assert bad.reason == "its export is not exact enough"
-    assert bad.precisions == {}
+    module = "homelab_ai.embedding.engines.export"
+    printed, good = exports.made(module, made / "max", tmp_path / "good", LEAST_COSINE=0.999)
+    _, bad = exports.made(module, made / "max", tmp_path / "bad", LEAST_COSINE=1.1)
+    assert "float32: least cosine 1.0" in printed
+    assert good["reason"] is None
+    assert min(good["precisions"].values()) >= 0.999
+    assert bad["reason"] == "its export is not exact enough"
+    assert bad["precisions"] == {}
     assert [path.name for path in (tmp_path / "bad").iterdir()] == ["export.json"]
 
 
