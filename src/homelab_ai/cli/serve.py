@@ -6,10 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
-
-from homelab_ai.app import create_app
-from homelab_ai.settings import ConfigurationError, load_settings
 
 
 def serve(
@@ -22,6 +18,11 @@ def serve(
     ] = None,
 ) -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM)."""
+    import uvicorn  # noqa: PLC0415 - other commands need none of this, which takes half a second
+
+    from homelab_ai.app import create_app  # noqa: PLC0415
+    from homelab_ai.settings import ConfigurationError, load_settings  # noqa: PLC0415
+
     # Where there is nobody to read them: uvicorn does not expect that.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for good
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
