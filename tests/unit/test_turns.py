@@ -1,10 +1,14 @@
 """Whose turn it is, where several want the same CPU, and what passes those whose turn it is."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import anyio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from homelab_ai.models.hosts.host import HostDied
 from homelab_ai.models.turns import Turns
@@ -207,3 +211,61 @@ async def test_a_host_that_dies_under_a_small_run_is_found_dead(beside: Bench) -
     beside.batcher.close()
     with pytest.raises(HostDied):
         await large
+
+
+# --- whatever comes
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "give up", "finish a run", "time"]),
+        st.integers(0, 1),
+        st.sampled_from(["a", "question", "x" * 300, BIG]),
+        st.sampled_from(["interactive", "bulk"]),
+        st.integers(0, 3),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=int(os.environ.get("HOMELAB_AI_TEST_EXAMPLES", "200")), deadline=None)
+@given(STEPS, st.sampled_from([1, 2, 4]), st.sampled_from([0, 5]))
+def test_two_models_on_one_cpu_answer_everybody_and_do_one_thing_each_at_a_time(
+    steps: list[tuple[str, int, str, Any, int]], at_once: int, window_ms: int
+) -> None:
+    async def check() -> None:
+        clock = Clock()
+        turns = Turns(at_once, clock)
+        benches = [Bench(turns, window_ms=window_ms), Bench(turns, window_ms=window_ms)]
+        asked: list[tuple[str, asyncio.Task[list[Any]]]] = []
+        for what, which, item, lane, pause in steps:
+            bench = benches[which]
+            match what:
+                case "ask":
+                    asked.append((item, bench.ask(item, lane=lane)))
+                case "give up" if asked:
+                    asked[len(asked) // 2][1].cancel()
+                case "finish a run" if bench.host._at_work:
+                    await bench.finish_run()
+                case "time":
+                    clock.advance(0.7)  # three times of it are more than a turn is waited for
+            for _ in range(pause):
+                await asyncio.sleep(0)
+            assert all(bench.host._at_work <= 1 for bench in benches)
+        for bench in benches:
+            assert bench.host.busy
+            bench.host.busy.set()
+            bench.host.busy = None
+        for _ in range(50):
+            for each in (clock, *(bench.clock for bench in benches)):
+                each.advance(1)
+            await quiet()
+        for item, task in asked:
+            assert task.done()
+            assert task.cancelled() or task.result() == vectors(item)
+        assert not turns.cpu_is_taken
+        for bench in benches:
+            bench.batcher.close()
+        await quiet()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    anyio.run(check)

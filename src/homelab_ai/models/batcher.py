@@ -17,6 +17,7 @@ only is done before every run of longer work, and where another model has the CP
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -36,7 +37,7 @@ _BULK_WAITS_SECONDS = 2.0
 """What is in the bulk lane is treated as if it had come so much later."""
 _PART_WAITED = 0.1
 """Of the time that a run takes, for those who are about to be ready: there is more to win by one run fewer."""
-_PASSES_SECONDS = 0.05
+_MOMENT_SECONDS = 0.05
 """Work of no more than this is a moment. It passes lists that have waited, and the model whose turn it is: a question
 is not to wait for the end of an index, or of a picture."""
 _NEWEST_PART = 0.3
@@ -179,10 +180,9 @@ class Batcher:
                 await self._wait_for_company()
                 async with self._turn():
                     # A list may have waited longer than a question that has just come, but it costs it a moment only.
-                    if self._has_lists() and (questions := self._compose(_PASSES_SECONDS)):
-                        await self._carry_out(questions)
-                    if run := self._compose():
-                        await self._carry_out(run)
+                    if not all(map(self._takes_a_moment, self._waiting())):
+                        await self._carry_out(self._compose(self._questions(), _MOMENT_SECONDS))
+                    await self._carry_out(self._compose(self._waiting()))
         except HostDied:
             log.debug("model %s: its host is gone", self._host.plan.model_id)
         except Exception:
@@ -230,32 +230,28 @@ class Batcher:
         """Carry out what is small, until this is cancelled, which leaves the run under way alone."""
         while True:
             async with self._turns.take(on_cpu=False):  # for one run, or questions would keep it from all others
-                if run := self._compose(_PASSES_SECONDS):
+                if run := self._compose(self._questions(), _MOMENT_SECONDS):
                     self._passing = _looked_at(asyncio.ensure_future(self._carry_out(run)))
                     await asyncio.shield(self._passing)
                     continue
             self._arrival.clear()
             await self._arrival.wait()
 
-    def _has_lists(self) -> bool:
-        """Whether there is work that takes more than a moment."""
-        return any(job.weight > self._speed * _PASSES_SECONDS for job in self._waiting())
+    def _takes_a_moment(self, job: _Job) -> bool:
+        return job.weight <= self._speed * _MOMENT_SECONDS
 
-    def _compose(self, seconds: float | None = None) -> _Run:
-        """Take as much as may go into one run, from the most urgent first.
+    def _questions(self) -> list[_Job]:
+        """Those that wait for what takes a moment, and cannot wait long."""
+        return [job for job in self._waiting() if job.lane == "interactive" and self._takes_a_moment(job)]
 
-        Where `seconds` are given, only of what takes so long at most and cannot wait.
-        """
+    def _compose(self, jobs: list[_Job], seconds: float = math.inf) -> _Run:
+        """Take of these as much as may go into one run and takes so long at most, from the most urgent first."""
         run: _Run = []
-        jobs = sorted(self._waiting(), key=lambda job: job.urgency(self._speed))
-        if seconds is not None:
-            jobs = [job for job in jobs if job.weight <= self._speed * seconds and job.lane == "interactive"]
         if not jobs:
             return run
+        jobs = sorted(jobs, key=lambda job: job.urgency(self._speed))
         count = self._settings.max_items
-        weight = self._weight_of_a_run(jobs[0].format)
-        if seconds is not None:
-            weight = min(weight, self._speed * seconds)
+        weight = min(self._weight_of_a_run(jobs[0].format), self._speed * seconds)
         for job in jobs:
             if run and not job.may_share_with(run[0][0]):
                 continue
@@ -271,6 +267,8 @@ class Batcher:
         return run
 
     async def _carry_out(self, run: _Run) -> None:
+        if not run:
+            return
         form, options, started = run[0][0].format, run[0][0].options, self._clock.time()
         items = list(dict.fromkeys(item for _, part in run for item in part))  # equal ones once
         try:
