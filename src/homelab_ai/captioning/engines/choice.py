@@ -21,11 +21,9 @@ class _Engines:
 
     def __init__(self, is_blip: bool) -> None:  # noqa: FBT001 - it is the only thing
         self._is_blip = is_blip
+        self.never_exported = None if is_blip else "only models of the BLIP family are exported"
 
-    def never_exported(self, folder: Path) -> str | None:  # noqa: ARG002 - known already
-        return None if self._is_blip else "only models of the BLIP family are exported"
-
-    def on_openvino(self, folder: Path, where: Path, export: Export, precision: str, options: dict[str, Any]) -> Engine:  # noqa: ARG002 - the export has all
+    def on_openvino(self, folder: Path, where: Path, export: Export, precision: str, options: dict[str, Any]) -> Engine:  # noqa: ARG002 - the folder: its export has all
         from homelab_ai.captioning.engines.openvino import Facts, OpenVinoCaptions  # noqa: PLC0415 - only where needed
 
         return OpenVinoCaptions(where, Facts(**export.facts), precision, options["run_seconds"])

@@ -18,9 +18,7 @@ def load(options: dict[str, Any], report: Report) -> Engine:
 
 class _Engines:
     exporter = "homelab_ai.embedding.engines.export"
-
-    def never_exported(self, folder: Path) -> None:  # noqa: ARG002 - any may turn out to be a transformer
-        return None
+    never_exported: str | None = None
 
     def on_openvino(self, folder: Path, where: Path, export: Export, precision: str, options: dict[str, Any]) -> Engine:
         from homelab_ai.embedding.engines.openvino import Facts, OpenVinoEmbeddings  # noqa: PLC0415 - only where needed

@@ -17,9 +17,8 @@ class Engines(Protocol):
     exporter: str
     """Dotted path of the module that exports such models."""
 
-    def never_exported(self, folder: Path) -> str | None:
-        """Return why the model in `folder` is of a kind that is not exported, as the end of a sentence, or None."""
-        ...
+    never_exported: str | None
+    """Why the model is of a kind that is not exported, as the end of a sentence, if it is."""
 
     def on_openvino(self, folder: Path, where: Path, export: Export, precision: str, options: dict[str, Any]) -> Engine:
         """Load the export of the model in `folder`. Raises `LoadError`; anything else means that it is damaged."""
@@ -32,7 +31,7 @@ class Engines(Protocol):
 
 def load(engines: Engines, folder: Path, options: dict[str, Any], report: Report) -> Engine:
     """Load the model in `folder`, by the settings in `options`. Raises `LoadError`."""
-    reason, notes = _why_torch(options) or engines.never_exported(folder), list[str]()
+    reason, notes = _why_torch(options) or engines.never_exported, list[str]()
 
     def tell(note: str) -> None:
         notes.append(note)
