@@ -79,7 +79,7 @@ def _asked(service: Service, folder: Path, clients: int) -> list[Figures]:
     file = folder / "stats_stats.csv"
     if not file.exists():
         sys.exit(done.stderr)
-    rows = list(csv.DictReader(file.open()))
+    rows = list(csv.DictReader(file.read_text().splitlines()))
     file.unlink()
     return [
         Figures(
