@@ -28,14 +28,16 @@ def main() -> None:
     from transformers import AutoProcessor, BlipForConditionalGeneration  # noqa: PLC0415
 
     processor = AutoProcessor.from_pretrained(folder)
-    model = BlipForConditionalGeneration.from_pretrained(folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = BlipForConditionalGeneration.from_pretrained(folder).to(device)
     print(json.dumps({}), flush=True)
     for line in sys.stdin:
         count = json.loads(line)
         started = time.perf_counter()
         images = [Image.open(image_file).convert("RGB") for _ in range(count)]
         with torch.inference_mode():
-            ids = model.generate(**processor(images=images, return_tensors="pt"), max_new_tokens=TOKENS)
+            inputs = processor(images=images, return_tensors="pt").to(device)
+            ids = model.generate(**inputs, max_new_tokens=TOKENS)
         processor.batch_decode(ids, skip_special_tokens=True)
         assert ids.shape == (count, 1 + TOKENS)
         print(json.dumps(time.perf_counter() - started), flush=True)

@@ -26,7 +26,10 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / "service.log"
         self._folder = folder
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HOMELAB_AI")}
+        ours = "HOMELAB_AI__RESOURCES__"  # what of the machine is to be used, the caller may say
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("HOMELAB_AI") or ours in name
+        }
         self._environment = inherited | {"HOMELAB_AI__SECURITY__ALLOW_LOCALHOST": "true"}
         if models:
             self._environment["HOMELAB_AI__MODELS_DIR"] = str(models)

@@ -271,7 +271,8 @@ def test_an_export_reaches_nobody_and_one_that_says_something_else_is_not_kept(
     tmp_path: Path, as_likely: float, reason: str | None
 ) -> None:
     folder = tmp_path / "export"
-    printed, about = exports.made("homelab_ai.captioning.engines.export", SHAPES, folder, AS_LIKELY=as_likely)
+    module = "homelab_ai.captioning.engines.export"
+    printed, about = exports.made(module, SHAPES, folder, module, AS_LIKELY=as_likely)
     assert "float32: least likelihood of a word 1.0" in printed
     assert about["reason"] == reason
     if reason:

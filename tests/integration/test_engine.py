@@ -1,18 +1,23 @@
 """The embedding engines, where the model is beside the point."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from homelab_ai.embedding.engines.encode import AnyModel
 from homelab_ai.embedding.engines.openvino import _rounded, packed
-from homelab_ai.embedding.engines.torch import TorchEmbeddings, _passes
+from homelab_ai.embedding.engines.plain import passes as passes_of
 from homelab_ai.models.engines import cores
 
 
 class Seeing:
     """Stands for a model that takes pictures too, and remembers what it is given."""
+
+    modalities = ("text", "image")
+    prompts: ClassVar[dict[str, str]] = {}
+    default_prompt_name = None
 
     def __init__(self) -> None:
         self.given: list[Any] = []
@@ -24,19 +29,17 @@ class Seeing:
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1/x.png", "/etc/secret.png", "data:image/png;base64,AAAA"])
 def test_a_text_that_looks_like_the_address_of_a_picture_stays_a_text(address: str) -> None:
-    engine = TorchEmbeddings.__new__(TorchEmbeddings)
     model = Seeing()
-    engine._model = model
-    engine._takes_more_than_text = True
+    engine = AnyModel(model, window=None)
 
-    engine._embed([address])
+    engine.embed([address])
 
-    assert model.given == [{"text": address}]
+    assert model.given[-1] == {"text": address}
 
 
 @pytest.mark.parametrize("lengths", [[], [1], [4096] * 3, [5000, 1], [3, 256, 7, 256, 100] * 20, [0, 0, 0]])
 def test_passes_hold_every_text_once_within_the_budget_longest_first(lengths: list[int]) -> None:
-    passes = _passes(np.array(lengths, dtype=np.int64))
+    passes = passes_of(np.array(lengths, dtype=np.int64), 4096)
 
     assert sorted(row for rows in passes for row in rows) == list(range(len(lengths)))
     for rows in passes:

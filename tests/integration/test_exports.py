@@ -213,9 +213,9 @@ async def test_precisions_that_there_is_no_export_in_run_on_torch(made: Path, mo
 
 
 def test_an_export_reaches_nobody_and_one_that_is_not_exact_enough_is_not_kept(made: Path, tmp_path: Path) -> None:
-    module = "homelab_ai.embedding.engines.export"
-    printed, good = exports.made(module, made / "max", tmp_path / "good", LEAST_COSINE=0.999)
-    _, bad = exports.made(module, made / "max", tmp_path / "bad", LEAST_COSINE=1.1)
+    module, gate = "homelab_ai.embedding.engines.export", "homelab_ai.embedding.engines.gate"
+    printed, good = exports.made(module, made / "max", tmp_path / "good", gate, LEAST_COSINE=0.999)
+    _, bad = exports.made(module, made / "max", tmp_path / "bad", gate, LEAST_COSINE=1.1)
     assert "float32: least cosine 1.0" in printed
     assert good["reason"] is None
     assert min(good["precisions"].values()) >= 0.999

@@ -36,23 +36,24 @@ def heard(event, arguments):
 
 sys.addaudithook(heard)
 from homelab_ai.models.engines import export_process
-_, module, _, _, name, value = sys.argv
+*_, module, _, _, gate, name, value = sys.argv
 del sys.argv[4:]
-setattr(importlib.import_module(module), name, float(value))
+importlib.import_module(module)
+setattr(sys.modules[gate], name, float(value))
 assert sys.modules["openvino_telemetry"] is None
 export_process.main()
 """
 
 
-def made(module: str, model: Path, folder: Path, **bound: float) -> tuple[str, dict[str, Any]]:
-    """Export a model with one bound of the gate changed. Returns what was printed, and what `export.json` says.
+def made(module: str, model: Path, folder: Path, gate: str, **bound: float) -> tuple[str, dict[str, Any]]:
+    """Export a model with one bound changed that stands in the module `gate`.
 
-    Fails when the program tries to reach anybody.
+    Returns what was printed, and what `export.json` says. Fails when the program tries to reach anybody.
     """
     ((name, value),) = bound.items()
     folder.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, module, str(model), str(folder), name, str(value)],
+        [sys.executable, "-c", _PROGRAM, module, str(model), str(folder), gate, name, str(value)],
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

@@ -101,7 +101,12 @@ def test_an_estimate_grows_with_the_weights_and_a_gpu_takes_them() -> None:
 
 @pytest.mark.parametrize("found", ["/dev/nvidiactl", "/dev/dxg", "/dev/kfd", None])
 def test_a_gpu_is_expected_where_its_device_is(found: str | None) -> None:
-    assert memory.gpu_is_likely(lambda path: path == found) is (found is not None)
+    assert memory.gpu_is_likely(lambda path: path == found, {}) is (found is not None)
+
+
+@pytest.mark.parametrize(("visible", "likely"), [("", False), ("-1", False), ("0", True), ("1,2", True)])
+def test_a_gpu_that_is_hidden_is_not_expected(visible: str, *, likely: bool) -> None:
+    assert memory.gpu_is_likely(lambda _: True, {"CUDA_VISIBLE_DEVICES": visible}) is likely
 
 
 def test_the_size_of_the_weights_is_found_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

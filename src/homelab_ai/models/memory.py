@@ -6,7 +6,7 @@ is what its host reports, because the driver's own per-process figures are unrel
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,6 +142,11 @@ def _limit(file: Path) -> int | None:
         return None
 
 
-def gpu_is_likely(exists: Callable[[str], bool] = os.path.exists) -> bool:
-    """Whether torch may find a GPU here, as far as it can be told without it: NVIDIA's device, WSL's, AMD's."""
+def gpu_is_likely(exists: Callable[[str], bool] = os.path.exists, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether torch may find a GPU here, as far as it can be told without it: NVIDIA's device, WSL's, AMD's.
+
+    `CUDA_VISIBLE_DEVICES` without a device, or -1, hides them all, as it does from torch.
+    """
+    if environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in {"", "-1"}:
+        return False
     return any(map(exists, ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")))

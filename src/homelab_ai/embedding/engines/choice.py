@@ -21,7 +21,8 @@ class _Engines:
     never_exported: str | None = None
 
     def on_openvino(self, folder: Path, where: Path, export: Export, precision: str, options: dict[str, Any]) -> Engine:
-        from homelab_ai.embedding.engines.openvino import Facts, OpenVinoEmbeddings  # noqa: PLC0415 - only where needed
+        from homelab_ai.embedding.engines.openvino import OpenVinoEmbeddings  # noqa: PLC0415 - only where it is needed
+        from homelab_ai.embedding.engines.tokens import Facts  # noqa: PLC0415
 
         facts = Facts(**export.facts)
         window = options["max_length"] or facts.window

@@ -6,15 +6,14 @@ passes of texts of like length, and as many passes are calculated at a time as t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
-from homelab_ai.embedding.engines.windows import CHARACTERS_AT_MOST, CHARACTERS_PER_TOKEN, TOKENS_AROUND_A_CUT
+from homelab_ai.embedding.engines.tokens import Facts, Tokens
 from homelab_ai.models.engines import cores, openvino_runtime
 from homelab_ai.models.engines.openvino_runtime import ov
 from homelab_ai.models.hosts.engine import LoadError
@@ -27,23 +26,6 @@ _SHORT = 64
 """Tokens. Most texts are short: their lengths are rounded less."""
 _PASS_COSTS = 12
 """What a pass costs beside its tokens, in tokens."""
-
-Ids = np.ndarray[tuple[int, int], np.dtype[np.int64]]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What an export says of its model."""
-
-    inputs: Sequence[str]
-    """What the graph wants, in its order: some of input_ids, attention_mask, token_type_ids."""
-    dimensions: int
-    window: int
-    """In tokens."""
-    prompt: str
-    """What the model puts before every text."""
-    pad_id: int
-    pad_left: bool
 
 
 class OpenVinoEmbeddings:
@@ -67,9 +49,7 @@ class OpenVinoEmbeddings:
         self._fingerprint = fingerprint
         self._precision = precision
         self._window = max_length or facts.window
-        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self._window)
+        self._tokens = Tokens(Tokenizer.from_file(str(folder / TOKENIZER)), facts, self._window)
         self._streams = cores.usable()
         compiled = openvino_runtime.compiled(openvino_runtime.read(folder / GRAPH), precision, streams=self._streams)
         self._queue = ov.AsyncInferQueue(compiled, self._streams)
@@ -100,62 +80,21 @@ class OpenVinoEmbeddings:
 
     def embed(self, texts: list[str]) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], list[int]]:
         """Return one row for each text, and the positions of those that were cut."""
-        encodings, truncated = self._encoded(texts)
+        encodings, truncated = self._tokens.of(texts)
         matrix = np.empty((len(texts), self._facts.dimensions), dtype=np.float32)
         passes = []
         for rows in packed(list(map(len, encodings)), self._streams):
-            inputs = self._padded([encodings[row] for row in rows])
+            width = min(_rounded(len(encodings[rows[0]])), self._window)
+            inputs = self._tokens.padded([encodings[row] for row in rows], width)
             passes.append(inputs)  # they are shared, not copied: they have to stay until all is done
             self._queue.start_async(inputs, (matrix, rows), share_inputs=True)
         self._queue.wait_all()
         return matrix, truncated
 
-    def _encoded(self, texts: list[str]) -> tuple[list[Encoding], list[int]]:
-        """Tokenize, and say which texts are longer than the window.
-
-        To tokenize all of a book for the sake of its first page would take minutes and gigabytes, so a long text is
-        judged by its beginning. Where that is short in tokens, as spaces are and single words of a million letters, a
-        million characters are looked at; what is longer still counts as longer than the window.
-        """
-        beginning = CHARACTERS_PER_TOKEN * self._window
-        encodings = self._tokenizer.encode_batch_fast([self._facts.prompt + text[:beginning] for text in texts])
-        truncated = []
-        for row, text in enumerate(texts):
-            beyond = _tokens_beyond(encodings[row])
-            if len(text) > beginning and beyond <= TOKENS_AROUND_A_CUT:
-                encodings[row] = self._tokenizer.encode(self._facts.prompt + text[:CHARACTERS_AT_MOST])
-                beyond = _tokens_beyond(encodings[row]) or len(text) > CHARACTERS_AT_MOST
-            if beyond:
-                truncated.append(row)
-        return encodings, truncated
-
-    def _padded(self, encodings: list[Encoding]) -> list[Ids]:
-        """Return what the graph wants of these texts, in its order."""
-        width = min(_rounded(max(map(len, encodings))), self._window)
-        given = {name: np.zeros((len(encodings), width), dtype=np.int64) for name in self._facts.inputs}
-        given["input_ids"].fill(self._facts.pad_id)
-        for row, encoding in enumerate(encodings):
-            count = len(encoding)
-            place = slice(width - count, width) if self._facts.pad_left else slice(0, count)
-            for name, values in given.items():
-                match name:
-                    case "input_ids":
-                        values[row, place] = encoding.ids
-                    case "attention_mask":
-                        values[row, place] = 1
-                    case _:
-                        values[row, place] = encoding.type_ids
-        return list(given.values())
-
 
 def _keep(request: Any, where: tuple[np.ndarray[Any, Any], list[int]]) -> None:
     matrix, rows = where
     matrix[rows] = request.get_output_tensor(0).data
-
-
-def _tokens_beyond(encoding: Encoding) -> int:
-    """How many tokens, special ones not counted, were cut off."""
-    return sum(sum(1 for special in part.special_tokens_mask if not special) for part in encoding.overflowing)
 
 
 def packed(lengths: Sequence[int], streams: int) -> list[list[int]]:

@@ -39,7 +39,7 @@ _ODD = (
     "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20",
 )
 
-_LONGEST = 512
+LONGEST = 512
 """Tokens. Longer texts, where the window is larger, would keep torch busy for minutes."""
 
 
@@ -47,9 +47,9 @@ def texts(window: int) -> list[str]:
     """Return the texts for a model with that window, in tokens: short, odd, and up to and beyond the window."""
     every = " ".join(_SENTENCES)
     words = every.split()
-    longest = min(window, _LONGEST)
+    longest = min(window, LONGEST)
     long = [" ".join((words * 9)[start : start + count]) for start, count in _lengths(longest)]
-    beyond = [f"{every} " * (1 + longest // 100)] if window <= _LONGEST else []
+    beyond = [f"{every} " * (1 + longest // 100)] if window <= LONGEST else []
     return [*_SENTENCES, *_ODD, *long, *beyond]
 
 

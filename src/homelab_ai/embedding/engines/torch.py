@@ -2,30 +2,29 @@
 
 Imported only inside a model host. The whole pipeline of the model (pooling, dense layers, normalization) is
 sentence-transformers' own, so the vectors are those of `SentenceTransformer.encode`. What is ours is what a service
-needs around it: packing by a token budget, and saying which texts were cut.
+needs around it: packing by a token budget, saying which texts were cut, and half precision where it is as good.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import torch
 from sentence_transformers import SentenceTransformer
 
+from homelab_ai.embedding.engines import gate, plain, probes
+from homelab_ai.embedding.engines.encode import AnyModel
 from homelab_ai.embedding.engines.identity import fingerprint
-from homelab_ai.embedding.engines.windows import CHARACTERS_AT_MOST, CHARACTERS_PER_TOKEN, TOKENS_AROUND_A_CUT
+from homelab_ai.embedding.engines.plain import PlainTransformer
 from homelab_ai.models.engines import torch_device
 from homelab_ai.models.hosts.engine import LoadError
 
-# Padded tokens in one forward pass. Larger passes lose more to padding than they win on a CPU, and their memory is
-# what makes a host grow.
-_TOKENS_PER_PASS = 4096
-
-Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
+_HALVES = (torch.float16, torch.bfloat16)
+"""The first has more digits, the second more room for large numbers, which some models need."""
 
 
-def pipeline(folder: Path, device: str, dtype: torch.dtype) -> SentenceTransformer:
+def pipeline(folder: Path, device: str, dtype: torch.dtype | str) -> SentenceTransformer:
     """Load a model of whatever origin: none of its code is run, and nothing is fetched from anywhere."""
     return SentenceTransformer(
         str(folder),
@@ -34,33 +33,59 @@ def pipeline(folder: Path, device: str, dtype: torch.dtype) -> SentenceTransform
         trust_remote_code=False,
         # Said here as well because a model's own configuration may say otherwise.
         model_kwargs={"dtype": dtype, "weights_only": True},
-    )
+    ).eval()
 
 
 class TorchEmbeddings:
     """One sentence-transformers model."""
 
-    def __init__(self, folder: Path, options: dict[str, Any], reason: str | None = None) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, Any], reason: str | None = None) -> None:
         """`reason` says why it is not an export that runs the model."""
+        self._folder = folder
         self._reason = reason
-        precision = "float32" if options["precision"] == "auto" else options["precision"]
-        self._model = pipeline(folder, torch_device.chosen(options["device"]), getattr(torch, precision))
+        self._device = torch_device.chosen(options["device"])
+        self._max_length = options["max_length"]
+        on_gpu, automatic = self._device.startswith("cuda"), options["precision"] == "auto"
+        # On a GPU, what is published in half precision stays as it is: that may be all that there is room for.
+        self._load("auto" if automatic and on_gpu else "float32" if automatic else options["precision"])
+        if options["dimensions"] not in (None, self._embeds.dimensions):
+            raise LoadError(
+                f"the configuration says {options['dimensions']} dimensions, but the model has "
+                f"{self._embeds.dimensions}"
+            )
+        exact = self._model.dtype is torch.float32
+        if automatic and on_gpu and exact:
+            self._halve()
+        self._fingerprint = fingerprint(folder, dimensions=self._embeds.dimensions, window=self._window, exact=exact)
+
+    def _load(self, precision: str | torch.dtype) -> None:
+        if isinstance(precision, str) and precision != "auto":
+            precision = getattr(torch, precision)
+        self._model = pipeline(self._folder, self._device, precision)
         window = self._model.max_seq_length
         self._window = window if isinstance(window, int) else None  # static embeddings have none
-        if options["max_length"]:
-            if not self._window or options["max_length"] > self._window:
-                raise LoadError(f"max_length is {options['max_length']}, but the model's window is {self._window}")
-            self._model.max_seq_length = self._window = options["max_length"]
-        self._takes_more_than_text = set(self._model.modalities) != {"text"}
-        self._prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
-        self._dimensions = int(self._embed(["dimensions"]).shape[1])
-        if options["dimensions"] not in (None, self._dimensions):
-            raise LoadError(
-                f"the configuration says {options['dimensions']} dimensions, but the model has {self._dimensions}"
-            )
+        if self._max_length and (not self._window or self._max_length > self._window):
+            raise LoadError(f"max_length is {self._max_length}, but the model's window is {self._window}")
+        self._window = self._max_length or self._window
+        self._embeds: PlainTransformer | AnyModel
+        try:
+            tokenizer, facts = plain.about(self._model)
+            self._embeds = PlainTransformer(self._model, tokenizer, facts, self._window or facts.window)
+        except plain.NotPlainError:
+            self._embeds = AnyModel(self._model, self._window)
 
-        exact = self._model.dtype is torch.float32
-        self._fingerprint = fingerprint(folder, dimensions=self._dimensions, window=self._window, exact=exact)
+    def _halve(self) -> None:
+        """Go over to half precision, which is twice as fast on a GPU and takes half the room, if that passes the gate.
+
+        The model is loaded anew: one that is converted has tables in half precision that are to stay exact.
+        """
+        texts = probes.texts(self._window or probes.LONGEST)
+        expected = self._embeds.embed(texts)[0]
+        for dtype in (*_HALVES, torch.float32):
+            self._load(dtype)
+            if dtype is torch.float32 or gate.judge(self._embeds.embed(texts)[0], expected)[1]:
+                break
+        torch.cuda.empty_cache()
 
     def describe(self) -> dict[str, Any]:
         """Dimensions, window in tokens, and what it runs on."""
@@ -69,7 +94,7 @@ class TorchEmbeddings:
             "backend_reason": self._reason,
             "device": str(self._model.device),
             "precision": str(self._model.dtype).removeprefix("torch."),
-            "dimensions": self._dimensions,
+            "dimensions": self._embeds.dimensions,
             "max_length": self._window,
             "fingerprint": self._fingerprint,
             "gpu_memory_bytes": torch_device.gpu_memory(self._model.device),
@@ -81,56 +106,7 @@ class TorchEmbeddings:
         Answers the positions of the texts that were longer than the model's window, and a C-contiguous float32
         matrix, one row a text, in the order of the texts.
         """
-        texts, lengths = self._measured(orjson.loads(body))
-        truncated = np.flatnonzero(lengths > self._window).tolist() if self._window else []
-        matrix = np.empty((len(texts), self._dimensions), dtype=np.float32)
-        for rows in _passes(np.minimum(lengths, self._window or lengths)):
-            matrix[rows] = self._embed([texts[row] for row in rows])
-        return {"shape": matrix.shape, "truncated": truncated}, matrix.data.cast("B")
-
-    def _embed(self, texts: list[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        # A model that takes pictures too would fetch what a text that looks like their address points to.
-        inputs: list[Any] = [{"text": text} for text in texts] if self._takes_more_than_text else list(texts)
-        vectors = self._model.encode(inputs, batch_size=len(inputs), show_progress_bar=False, convert_to_numpy=True)
-        return np.asarray(vectors, dtype=np.float32)
-
-    def _measured(self, texts: list[str]) -> tuple[list[str], Counts]:
-        """Return the texts, without what lies far beyond the window, and how many tokens each has.
-
-        To tokenize all of a book for the sake of its first page would take minutes and gigabytes, so a long text is
-        judged by its beginning. Where that is short in tokens, as spaces are and single words of a million letters, a
-        million characters are looked at; what is longer still counts as one token more than the window.
-        """
-        if not self._window:
-            return texts, np.array([len(text) for text in texts])
-        beginning = CHARACTERS_PER_TOKEN * self._window
-        kept = [text[:beginning] for text in texts]
-        lengths = self._token_counts(kept)
-        # At the cut, the last tokens may be others than in the whole text: what counts must be well before it.
-        undecided = lengths <= self._window + TOKENS_AROUND_A_CUT
-        for row, text in enumerate(texts):
-            if undecided[row] and len(text) > beginning:
-                kept[row] = text[:CHARACTERS_AT_MOST]
-                (lengths[row],) = self._token_counts([kept[row]])
-                if len(text) > CHARACTERS_AT_MOST:
-                    lengths[row] = max(lengths[row], self._window + 1)
-        return kept, lengths
-
-    def _token_counts(self, texts: list[str]) -> Counts:
-        """Count all tokens of each text, with the special ones and the prompt that the model puts before it."""
-        prompted = [self._prompt + text for text in texts] if self._prompt else texts
-        ids = self._model.tokenizer(prompted, add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
-        return np.fromiter((len(sequence) for sequence in ids), dtype=np.int64, count=len(texts))
-
-
-def _passes(lengths: Counts) -> list[list[int]]:
-    """Group rows of like length, longest first, so that no group is over the budget of padded tokens."""
-    groups: list[list[int]] = []
-    room = 0
-    for row in np.argsort(-lengths, kind="stable").tolist():
-        if not room:
-            room = max(1, _TOKENS_PER_PASS // max(1, int(lengths[row])))
-            groups.append([])
-        groups[-1].append(row)
-        room -= 1
-    return groups
+        matrix, truncated = self._embeds.embed(orjson.loads(body))
+        gpu_memory = torch_device.gpu_memory(self._model.device)
+        header = {"shape": matrix.shape, "truncated": truncated, "gpu_memory_bytes": gpu_memory}
+        return header, matrix.data.cast("B")

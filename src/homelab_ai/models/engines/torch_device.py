@@ -9,8 +9,12 @@ _GPU_CONTEXT_BYTES = 500 * 1024**2
 
 def chosen(device: str) -> str:
     """Return the device that a setting means: `auto` is a GPU where there is one. Raises `LoadError`."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise LoadError(f"device {device!r} was asked for, but torch finds no GPU here")
+    if device.startswith("cuda"):
+        found = torch.cuda.device_count()
+        if not found:
+            raise LoadError(f"device {device!r} was asked for, but torch finds no GPU here")
+        if int(device.partition(":")[2] or 0) >= found:
+            raise LoadError(f"device {device!r} was asked for, but the GPUs here are cuda:0 to cuda:{found - 1}")
     if device != "auto":
         return device
     if torch.cuda.is_available():

@@ -292,7 +292,10 @@ class Host:
         if header["type"] == "error":
             run.answer.set_exception(RunFailed(header["error_type"], header["traceback"]))
         else:
-            run.answer.set_result(Answer(header["result"], body))
+            result = header["result"]
+            if "gpu_memory_bytes" in result:  # it takes more, once it has worked
+                self.described["gpu_memory_bytes"] = result.pop("gpu_memory_bytes")
+            run.answer.set_result(Answer(result, body))
 
     async def _keep_output(self) -> None:
         """Read what the host prints, so that printing never blocks it, and keep the end for the day it dies."""
