@@ -15,6 +15,10 @@ from homelab_ai.api.client import Client, Network, client_of
 Headers = Sequence[tuple[str, str]]
 
 
+def fwd(*lines: str) -> Headers:
+    return [("Forwarded", line) for line in lines]
+
+
 def networks(*names: str) -> list[Network]:
     return [ipaddress.ip_network(name) for name in names]
 
@@ -98,9 +102,82 @@ BELIEVED: list[tuple[str, str, Headers, list[str], str]] = [
     ("a proxy that forwards nothing", "10.0.0.1", [("Via", "1.1 proxy")], ONE, "10.0.0.1"),
     ("only proxies all the way", "10.0.0.1", xff("10.0.0.3, 10.0.0.2"), TWO, "10.0.0.3"),
     ("garbage to the left of the truth", "10.0.0.1", xff("<script>, ,, \xff, 192.0.2.7"), ONE, "192.0.2.7"),
-    ("Forwarded is not read", "10.0.0.1", [("Forwarded", "for=6.6.6.6"), *xff("192.0.2.7")], ONE, "192.0.2.7"),
+    ("X-Real-IP, spelled otherwise", "10.0.0.1", [("x-real-ip", "6.6.6.6"), *xff("192.0.2.7")], ONE, "192.0.2.7"),
     ("X-Real-IP is not read", "10.0.0.1", [("X-Real-IP", "6.6.6.6"), *xff("192.0.2.7")], ONE, "192.0.2.7"),
 ]
+
+
+FORWARDED: list[tuple[str, Headers, list[str], list[str]]] = [
+    ("one element", fwd("for=192.0.2.7"), ONE, ["192.0.2.7"]),
+    ("with its companions", fwd("by=10.0.0.1;for=192.0.2.7;host=nas.lan;proto=https"), ONE, ["192.0.2.7"]),
+    ("names in capitals, spaces around", fwd(" proto=http ; FOR=192.0.2.7 "), ONE, ["192.0.2.7"]),
+    ("quoted, with a port", fwd('for="192.0.2.7:4711"'), ONE, ["192.0.2.7"]),
+    ("IPv6 in brackets", fwd('For="[2001:db8:cafe::17]"'), ONE, ["2001:db8:cafe::17"]),
+    ("IPv6 with a port", fwd('for="[2001:db8::7]:4711"'), ONE, ["2001:db8::7"]),
+    ("IPv6 without the quotes", fwd("for=[2001:db8::7]:4711"), ONE, ["2001:db8::7"]),
+    ("an escaped character", fwd(r'for="192.0.2\.7"'), ONE, ["192.0.2.7"]),
+    ("a mapped address", fwd('for="[::ffff:192.0.2.7]"'), ONE, ["192.0.2.7"]),
+    ("a claim to the left", fwd("for=6.6.6.6, for=192.0.2.7"), ONE, ["192.0.2.7"]),
+    ("a claim in a line of its own", fwd("for=6.6.6.6", "for=192.0.2.7"), ONE, ["192.0.2.7"]),
+    ("two proxies", fwd("for=6.6.6.6, for=192.0.2.7, for=10.0.0.2"), TWO, ["192.0.2.7"]),
+    ("only proxies all the way", fwd("for=10.0.0.3, for=10.0.0.2"), TWO, ["10.0.0.3"]),
+    ("garbage to the left", fwd('<script>, ,,=;"\xff, for=192.0.2.7'), ONE, ["192.0.2.7"]),
+    ("a quote opened by the client", fwd('for=6.6.6.6;x=", for=192.0.2.7;host="h"'), ONE, ["192.0.2.7"]),
+    ("a quote around a whole claim", fwd('for="6.6.6.6", for=192.0.2.7'), ONE, ["192.0.2.7"]),
+    ("a backslash before the comma", fwd("for=6.6.6.6\\, for=192.0.2.7"), ONE, ["192.0.2.7"]),
+    ("a host with a comma in it", fwd('for=192.0.2.7;host="a, for=6.6.6.6"'), ONE, ["192.0.2.7"]),
+    ("a host with an escaped quote", fwd(r'for=192.0.2.7;host="a\",for=6.6.6.6"'), ONE, ["192.0.2.7"]),
+    ("unknown", fwd("for=unknown"), ONE, []),
+    ("obfuscated", fwd("for=_hidden"), ONE, []),
+    ("obfuscated, with a port", fwd('for="_gazonk:80"'), ONE, []),
+    ("unknown behind an address", fwd("for=192.0.2.7, for=unknown"), ONE, []),
+    ("an element that names nobody", fwd("for=192.0.2.7, proto=https"), ONE, []),
+    ("two names in one element", fwd("for=192.0.2.7;for=6.6.6.6"), ONE, []),
+    ("an empty line", fwd(""), ONE, []),
+    ("an empty element", fwd("for=192.0.2.7,"), ONE, []),
+    ("a quote that does not end", fwd('for="192.0.2.7'), ONE, []),
+    ("a name without its value", fwd("for"), ONE, []),
+    ("a value without its name", fwd("192.0.2.7"), ONE, []),
+    # both headers
+    ("they agree", [*fwd("for=192.0.2.7"), *xff("192.0.2.7")], ONE, ["192.0.2.7"]),
+    ("a forged one beside that of the proxy", [*fwd("for=6.6.6.6"), *xff("192.0.2.7")], ONE, ["192.0.2.7", "6.6.6.6"]),
+    ("the same the other way", [*xff("6.6.6.6"), *fwd("for=192.0.2.7")], ONE, ["6.6.6.6", "192.0.2.7"]),
+    ("a forged proxy beside", [*fwd("for=10.0.0.2"), *xff("192.0.2.7")], TWO, ["192.0.2.7"]),
+    ("a forged chain beside", [*fwd("for=6.6.6.6, for=10.0.0.2"), *xff("192.0.2.7")], TWO, ["192.0.2.7", "6.6.6.6"]),
+    ("the outer proxy writes one, the inner the other", [*fwd("for=192.0.2.7"), *xff("10.0.0.2")], TWO, ["192.0.2.7"]),
+    ("garbage beside", [*fwd("for=unknown"), *xff("192.0.2.7")], ONE, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("headers", "proxies", "addresses"), [case[1:] for case in FORWARDED], ids=[case[0] for case in FORWARDED]
+)
+def test_forwarded_is_read_from_its_right_end_and_beside_the_other_header(
+    headers: Headers, proxies: list[str], addresses: list[str]
+) -> None:
+    client = client_of(scope_of("10.0.0.1", headers), networks(*proxies))
+    assert seen(client) == addresses
+    assert not client.direct_from_loopback
+    stranger = client_of(scope_of("203.0.113.9", headers), networks(*proxies))
+    assert seen(stranger) == ["203.0.113.9"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "counted"),
+    [
+        ("192.0.2.7", [], "192.0.2.7"),
+        ("2001:db8:1:2:3::4", [], "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", [], "192.0.2.7"),
+        ("10.0.0.1", xff("192.0.2.7"), "192.0.2.7"),
+        ("10.0.0.1", fwd('for="[2001:db8:1:2:3::4]"'), "2001:db8:1:2::/64"),
+        ("10.0.0.1", [*fwd("for=6.6.6.6"), *xff("192.0.2.7")], "10.0.0.1"),
+        ("10.0.0.1", xff("unknown"), "10.0.0.1"),
+        ("203.0.113.9", xff("203.0.113.9"), "127.0.0.1"),
+        (None, [], "-"),
+    ],
+)
+def test_nobody_gets_a_count_of_their_own_by_a_claim(peer: str | None, headers: Headers, counted: str) -> None:
+    assert client_of(scope_of(peer, headers), networks("10.0.0.1")).counted_as == counted
 
 
 @pytest.mark.parametrize(
@@ -163,6 +240,13 @@ REWRITTEN: list[tuple[str, str, Headers, list[str], list[str]]] = [
     ("another one listed", "127.0.0.1", xff("192.0.2.7"), ["10.0.0.1"], ["192.0.2.7", "127.0.0.1"]),
     ("not listed, claiming itself", "127.0.0.1", xff("127.0.0.1"), [], ["127.0.0.1"]),
     ("garbage", "127.0.0.1", xff("garbage"), ["127.0.0.1"], []),
+    (
+        "a proxy that writes Forwarded, and a claim",
+        "127.0.0.1",
+        [*xff("6.6.6.6"), *fwd("for=192.0.2.7")],
+        ["127.0.0.1"],
+        ["6.6.6.6", "192.0.2.7"],
+    ),
     ("a peer that uvicorn does not rewrite", "203.0.113.9", xff("6.6.6.6"), ["127.0.0.1"], ["203.0.113.9"]),
 ]
 
@@ -205,3 +289,25 @@ def test_no_claim_through_uvicorn_and_an_unlisted_proxy_enters_a_network_without
     client = behind_uvicorn("127.0.0.1", xff(claim), [])
     assert not client.is_in(networks("128.0.0.0/1", "0.0.0.0/2", "64.0.0.0/3", "96.0.0.0/4", "::/0"))
     assert not client.direct_from_loopback
+
+
+@given(CLAIM, CLAIM)
+def test_no_claim_in_either_header_hides_what_a_listed_proxy_saw(claim: str, other: str) -> None:
+    true = ipaddress.ip_address("192.0.2.7")
+    for headers in (
+        [*fwd(f"{claim}, for=192.0.2.7"), *xff(other)],
+        [*xff(f"{claim}, 192.0.2.7"), *fwd(other)],
+        [*fwd(claim, 'host="a b";for=192.0.2.7'), *xff(other)],
+    ):
+        client = client_of(scope_of("10.0.0.1", headers), networks(*ONE))
+        assert not client.addresses or true in client.addresses
+        assert client.counted_as in {"192.0.2.7", "10.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "unit", [" ", "\t;", ",", "a=", ",a=", 'a="', ',a=";b=";c="', "for=10.0.0.2,", '"\\', ";;", "="]
+)
+@pytest.mark.parametrize("end", ["", '"', "x", "\\"])
+def test_no_header_keeps_the_service_busy(unit: str, end: str) -> None:
+    long = unit * (64_000 // len(unit)) + end  # the most that the server lets through
+    assert "192.0.2.7" not in seen(client_of(scope_of("10.0.0.1", fwd(long)), networks(*TWO)))

@@ -80,7 +80,7 @@ class ServerSettings(_Section):
     trusted_proxies: Many[Network] = Field(
         default=(),
         description="Addresses or networks of your reverse proxies. Only they are believed when they name the "
-        "client's address (X-Forwarded-For).",
+        "client's address (X-Forwarded-For or Forwarded; each must write one of them).",
     )
     allowed_hosts: Many[HostName] = Field(
         default=("localhost", "127.0.0.1", "::1"),
