@@ -15,9 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from homelab_ai.api import caption, documents, embed, health, models, pulls, shutdown
+from homelab_ai.api import caption, documents, embed, health, key_routes, models, pulls, shutdown
 from homelab_ai.api.access import AccessMiddleware, Gate
 from homelab_ai.api.context import ContextMiddleware
+from homelab_ai.api.counting import CounterUnavailableError
 from homelab_ai.api.envelope import translate_http_exception, translate_validation_error
 from homelab_ai.api.keys import KeyRing, make_first_key
 from homelab_ai.api.reading import BodyLimits
@@ -43,7 +44,8 @@ _DESCRIPTION = """
 Text embeddings and image captions for every app in a home. (Clean web pages are to come.)
 
 Send an API key as `Authorization: Bearer <api-key>`. Every answer carries an `X-Request-ID`, which stands in the log
-too (send your own, and it is kept); every error has one shape and a code that programs can rely on.
+too (send your own, and it is kept); every error has one shape and a code that programs can rely on. Where a rate limit
+is set, `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (in seconds) say what is left of it.
 """
 
 
@@ -61,13 +63,14 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
         state = State.open(settings.data_dir)
         try:
             make_first_key(settings.security, state, _show_first_key)
+            gate = Gate(settings, KeyRing(settings.security, state.api_keys()))
             time = clock or asyncio.get_running_loop()
             registry = LocalModels(settings, _ENGINES, start_host, clock=time, state=state)
             decoder = Decoder(start_host, settings.limits.max_image_megapixels, time)
             try:
                 with shutdown.noticed() as stopping:
                     yield Services(
-                        gate=Gate(settings, KeyRing(settings.security, state.api_keys())),
+                        gate=gate,
                         state=state,
                         models=registry,
                         embedding=EmbeddingService(registry, settings),
@@ -78,6 +81,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
             finally:
                 await decoder.close()
                 await registry.close()
+                await gate.close()
         finally:
             state.close()
 
@@ -104,10 +108,14 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
             RequestValidationError: translate_validation_error,
         },
     )
-    for room in (embed, caption, pulls, models, health):
+    for room in (embed, caption, pulls, models, key_routes, health):
         app.include_router(room.router)
     app.openapi = partial(documents.openapi, app)  # type: ignore[method-assign]
     return app
+
+
+_TO_BE_MENDED = (StateError, CounterUnavailableError)
+"""What stops the start with a sentence for the operator."""
 
 
 class _PlainStartErrors:
@@ -118,7 +126,7 @@ class _PlainStartErrors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_plainly(message: Message) -> None:
-            if message["type"] == "lifespan.startup.failed" and isinstance(error := sys.exception(), StateError):
+            if message["type"] == "lifespan.startup.failed" and isinstance(error := sys.exception(), _TO_BE_MENDED):
                 message = {**message, "message": str(error)}
             await send(message)
 

@@ -11,6 +11,7 @@
     ├── ModelNotLoaded          409  MODEL_NOT_LOADED
     ├── PayloadTooLarge         413  PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType    415  UNSUPPORTED_MEDIA_TYPE
+    ├── RateLimitExceeded       429  RATE_LIMIT_EXCEEDED
     ├── InternalError           500  INTERNAL_ERROR
     ├── InferenceFailed         500  INFERENCE_FAILED
     ├── ModelLoadFailed         503  MODEL_LOAD_FAILED
@@ -85,7 +86,7 @@ class Forbidden(ServiceError):
 
 
 class NotFound(ServiceError):
-    """Nothing is served at this path."""
+    """Nothing is served at this path, or nothing has the name in it."""
 
     code = "NOT_FOUND"
     status = 404
@@ -145,6 +146,14 @@ class UnsupportedMediaType(ServiceError):
     code = "UNSUPPORTED_MEDIA_TYPE"
     status = 415
     example_details: ClassVar[Mapping[str, Any]] = {"content_type": "text/plain"}
+
+
+class RateLimitExceeded(ServiceError):
+    """Too many requests, or too many wrong keys, came in too short a time. Try again after `Retry-After` seconds."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+    status = 429
+    example_details: ClassVar[Mapping[str, Any]] = {"rate_limit": "600/minute", "retry_after_seconds": 12}
 
 
 class InternalError(ServiceError):

@@ -39,6 +39,10 @@ _MIGRATIONS = (
         hidden INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE api_keys ADD COLUMN models TEXT;
+    ALTER TABLE api_keys ADD COLUMN rate_limit TEXT;
+    """,
 )
 
 
@@ -54,6 +58,12 @@ class StoredKey:
     key_hash: str
     """SHA-256 of the key, lower-case hex."""
     scopes: tuple[str, ...]
+    models: tuple[str, ...] | None = None
+    """Ids of the models that it opens; `None` for all."""
+    rate_limit: str | None = None
+    """Its own limit, such as 600/minute."""
+    created_at: float = field(default_factory=time.time, compare=False)
+    """Seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +126,36 @@ class State:
     def api_keys(self) -> list[StoredKey]:
         """Return every key that was made at run time. Raises `StateError`."""
         try:
-            rows = self._database.execute("SELECT name, key_hash, scopes FROM api_keys ORDER BY created_at").fetchall()
-        except sqlite3.Error as error:
+            rows = self._database.execute(
+                "SELECT name, key_hash, scopes, models, rate_limit, created_at FROM api_keys ORDER BY created_at"
+            )
+            return [
+                StoredKey(name, key_hash, tuple(scopes.split()), models and tuple(json.loads(models)), limit, created)
+                for name, key_hash, scopes, models, limit, created in rows
+            ]
+        except (sqlite3.Error, ValueError) as error:
             raise StateError(f"The keys in state.db cannot be read: {error}") from error
-        return [StoredKey(name, key_hash, tuple(scopes.split())) for name, key_hash, scopes in rows]
 
     def add_api_key(self, key: StoredKey) -> None:
         """Store a key for good: once this returns, it survives the loss of power. Raises `StateError`."""
+        models = None if key.models is None else json.dumps(key.models)
         try:
             with self._database:
                 self._database.execute(
-                    "INSERT INTO api_keys VALUES (?, ?, ?, ?)",
-                    (key.name, key.key_hash, " ".join(key.scopes), time.time()),
+                    "INSERT INTO api_keys (name, key_hash, scopes, models, rate_limit, created_at) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (key.name, key.key_hash, " ".join(key.scopes), models, key.rate_limit, key.created_at),
                 )
         except sqlite3.Error as error:
             raise StateError(f"The key {key.name!r} cannot be stored: {error}") from error
+
+    def remove_api_key(self, name: str) -> None:
+        """Forget a key for good, if there is one of this name. Raises `StateError`."""
+        try:
+            with self._database:
+                self._database.execute("DELETE FROM api_keys WHERE name = ?", (name,))
+        except sqlite3.Error as error:
+            raise StateError(f"The key {name!r} cannot be removed: {error}") from error
 
     def models(self) -> list[StoredModel]:
         """Return what was changed of models at run time, in the order in which it was first. Raises `StateError`."""

@@ -1,5 +1,6 @@
 """Who may call what: every route of the service, one by one. A route that the table does not know fails."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -39,12 +40,16 @@ TABLE: dict[tuple[str, str], Access] = {
     ("GET", "/api/models/{model_id:path}/pull"): "read",
     ("POST", "/api/models/{model_id:path}/load"): "admin",
     ("POST", "/api/models/{model_id:path}/unload"): "admin",
+    ("GET", "/api/keys"): "admin",
+    ("POST", "/api/keys"): "admin",
+    ("DELETE", "/api/keys/{name:path}"): "admin",
 }
 BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("POST", "/api/embed"): {"texts": ["a"]},
     ("POST", "/api/caption"): {"image": "aW1hZ2U6IGNhdA=="},  # what the fake decoder takes for one
     ("POST", "/api/models"): {"type": "text_embedding", "id": "new", "hf_model": "org/new"},
     ("PATCH", "/api/models/{model_id:path}"): {"default": True},
+    ("POST", "/api/keys"): {"name": "new"},
 }
 UNSERVED = ["/", "/nope", "/docsx", "/healthz", "/Health", "/api", "/openapi.json/", "//health", "//docs", "/%2fhealth"]
 PROTECTED = {route: scope for route, scope in TABLE.items() if scope not in {"probe", "public"}}
@@ -71,11 +76,16 @@ def locked(settings: Settings, *, peer: str = LISTED, **security: object) -> Ite
 def call(client: TestClient, route: tuple[str, str], headers: dict[str, str] | None = None) -> Response:
     method, path = route
     body = BODIES.get((method, path.removeprefix("/ai")))
-    path = path.replace("{model_id:path}", "minilm")
+    path = path.replace("{model_id:path}", "minilm").replace("{name:path}", "all")
     if method == "*":
         method, path = "GET", f"{path}/swagger-ui.css"
     assert "{" not in path
     return client.request(method, path, json=body, headers=headers)
+
+
+def basic(user: str, key: str) -> dict[str, str]:
+    """The header of a client that sends the key as a password."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}
 
 
 def is_forbidden(response: Response, route: tuple[str, str]) -> bool:
@@ -87,7 +97,7 @@ def is_let_in(response: Response) -> bool:
     """Whether the route itself has answered; the second time, it finds done what was to be done."""
     if response.status_code in {404, 409}:
         return bool(response.json()["error"]["code"] in {"MODEL_NOT_FOUND", "CONFLICT"})
-    return response.status_code in {200, 201, 202}
+    return response.status_code in {200, 201, 202, 204}
 
 
 def test_the_table_knows_every_route(settings: Settings) -> None:
@@ -117,6 +127,89 @@ def test_with_a_wrong_key(settings: Settings, route: tuple[str, str], scope: str
             refused(call(client, route, bearer(key)), 401, "UNAUTHORIZED")
         refused(call(client, route, {"Authorization": f"Basic only-{scope}"}), 401, "UNAUTHORIZED")
         refused(call(client, route, {"X-API-Key": f"only-{scope}"}), 401, "UNAUTHORIZED")
+
+
+@every_protected_route
+def test_with_a_key_in_the_url(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    method, path = route
+    with locked(settings) as client:
+        for name in ("api_key", "apikey", "key", "token", "access_token"):
+            refused(call(client, (method, f"{path}?{name}=all")), 401, "UNAUTHORIZED")
+
+
+@every_protected_route
+def test_with_a_key_as_a_password(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    with locked(settings) as client:
+        for user in ("", "anybody", "all"):
+            refused(call(client, route, basic(user, "wrong")), 401, "UNAUTHORIZED")
+            error = refused(call(client, route, basic(user, f"not-{scope}")), 403, "FORBIDDEN")
+            assert error["details"] == {"scope": scope}
+        refused(call(client, route, basic("all", "")), 401, "UNAUTHORIZED")
+        refused(call(client, route, basic(f"only-{scope}", "x")), 401, "UNAUTHORIZED")
+        for other in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):  # as a browser adds it
+            refused(call(client, route, {**basic("", f"only-{scope}"), **other}), 403, "FORBIDDEN")
+        assert is_let_in(call(client, route, basic("anybody", f"only-{scope}")))
+
+
+@every_protected_route
+def test_over_the_rate_limit(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    with locked(settings, rate_limit="2/day") as client:
+        headers = bearer(f"only-{scope}")
+        for left in ("1", "0"):
+            answer = call(client, route, headers)
+            assert is_let_in(answer)
+            assert (answer.headers["RateLimit-Limit"], answer.headers["RateLimit-Remaining"]) == ("2", left)
+        answer = call(client, route, headers)
+        error = refused(answer, 429, "RATE_LIMIT_EXCEEDED")
+        assert answer.headers["Retry-After"] == answer.headers["RateLimit-Reset"]
+        assert error["details"] == {"rate_limit": "2/day", "retry_after_seconds": int(answer.headers["Retry-After"])}
+        assert is_let_in(call(client, route, bearer("all"))), "each key has a count of its own"
+
+
+@every_protected_route
+def test_after_too_many_wrong_keys(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    with locked(settings) as client:
+        assert is_let_in(call(client, route, bearer("all")))
+        for _ in range(20):
+            refused(call(client, route, bearer("wrong")), 401, "UNAUTHORIZED")
+        for key in ("wrong", f"only-{scope}"):
+            answer = call(client, route, bearer(key))
+            refused(answer, 429, "RATE_LIMIT_EXCEEDED")
+            assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert is_let_in(call(client, route, bearer("all"))), "it was right from here a moment ago"
+
+
+@every_route
+def test_what_is_open_is_not_counted(settings: Settings, route: tuple[str, str], access: Access) -> None:
+    if access in {"probe", "public"}:
+        with locked(settings, rate_limit="1/day") as client:
+            for _ in range(3):
+                answer = call(client, route, bearer("wrong"))
+                assert is_let_in(answer)
+                assert "RateLimit-Limit" not in answer.headers
+
+
+@every_protected_route
+def test_with_a_forged_header_beside_that_of_the_proxy(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    proxied = {"trusted_proxies": ["10.0.0.1"]}
+    security = {"api_keys": keys(), "ip_allowlist": HOME}
+    with serving(settings, peer="10.0.0.1", server=proxied, security=security) as client:
+        for forged in ({"Forwarded": f"for={LISTED}"}, {"Forwarded": f"for={LISTED}, for=10.0.0.1"}):
+            refused(call(client, route, {**bearer("all"), "X-Forwarded-For": UNLISTED, **forged}), 403, "FORBIDDEN")
+        forged = {"X-Forwarded-For": LISTED, "Forwarded": f"for={UNLISTED}"}
+        refused(call(client, route, {**bearer("all"), **forged}), 403, "FORBIDDEN")
+        for true in ({"X-Forwarded-For": LISTED}, {"Forwarded": f"for={LISTED}"}):
+            assert is_let_in(call(client, route, {**bearer("all"), **true}))
+
+
+@every_protected_route
+def test_a_browser_is_told_nothing_of_other_origins(settings: Settings, route: tuple[str, str], scope: str) -> None:
+    preflight = {"Origin": "https://evil.example", "Access-Control-Request-Method": route[0]}
+    for security in ({}, {"allow_localhost": True}, {"auth_enabled": False}):
+        with locked(settings, peer="127.0.0.1", **security) as client:
+            answer = call(client, ("OPTIONS", route[1]), preflight)
+            assert answer.status_code in {401, 403}
+            assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
 
 
 @every_protected_route

@@ -13,6 +13,7 @@ from homelab_ai.api.caption import CaptionResponse
 from homelab_ai.api.documents import ErrorEnvelope
 from homelab_ai.api.embed import EmbedRequest, EmbedResponse
 from homelab_ai.api.health import Alive, Ready
+from homelab_ai.api.key_routes import AddKeyRequest, KeyResponse, KeysResponse, NewKeyResponse
 from homelab_ai.api.models import (
     AddModelRequest,
     ChangeModelRequest,
@@ -23,7 +24,7 @@ from homelab_ai.api.models import (
 )
 from homelab_ai.settings import Settings
 
-COMMON = {"UNAUTHORIZED": 401, "FORBIDDEN": 403, "INTERNAL_ERROR": 500}
+COMMON = {"UNAUTHORIZED": 401, "FORBIDDEN": 403, "RATE_LIMIT_EXCEEDED": 429, "INTERNAL_ERROR": 500}
 BODY = {"INVALID_REQUEST": 400, "PAYLOAD_TOO_LARGE": 413, "UNSUPPORTED_MEDIA_TYPE": 415, "TIMEOUT": 504}
 CODES: dict[tuple[str, str], dict[str, int]] = {
     ("post", "/api/embed"): {
@@ -68,12 +69,28 @@ CODES: dict[tuple[str, str], dict[str, int]] = {
         "TIMEOUT": 504,
     },
     ("post", "/api/models/{model_id}/unload"): {**COMMON, "MODEL_NOT_FOUND": 404},
+    ("get", "/api/keys"): COMMON,
+    ("post", "/api/keys"): {**COMMON, **BODY, "CONFLICT": 409, "RESOURCE_EXHAUSTED": 503},
+    ("delete", "/api/keys/{name}"): {
+        **COMMON,
+        "INVALID_REQUEST": 400,
+        "NOT_FOUND": 404,
+        "CONFLICT": 409,
+        "RESOURCE_EXHAUSTED": 503,
+    },
     ("get", "/health"): {},
     ("get", "/ready"): {"INTERNAL_ERROR": 500, "RESOURCE_EXHAUSTED": 503},
 }
-SUCCESS = {("post", "/api/models"): "201", ("post", "/api/models/{model_id}/pull"): "202"}
+SUCCESS = {
+    ("post", "/api/models"): "201",
+    ("post", "/api/models/{model_id}/pull"): "202",
+    ("post", "/api/keys"): "201",
+    ("delete", "/api/keys/{name}"): "204",
+}
 EVENTS = {("get", "/api/models/{model_id}/pull")}
+EMPTY = {("delete", "/api/keys/{name}")}
 MODELS: tuple[type[BaseModel], ...] = (
+    AddKeyRequest,
     AddModelRequest,
     Alive,
     CaptionResponse,
@@ -82,8 +99,11 @@ MODELS: tuple[type[BaseModel], ...] = (
     EmbedRequest,
     EmbedResponse,
     ErrorEnvelope,
+    KeyResponse,
+    KeysResponse,
     ModelResponse,
     ModelsResponse,
+    NewKeyResponse,
     Ready,
     RemovedModelResponse,
 )
@@ -147,7 +167,11 @@ def test_an_operation_says_what_it_does(document: dict[str, Any], method: str, p
     operation = document["paths"][path][method]
     for field in ("summary", "description", "tags", "operationId"):
         assert operation[field]
-    content = operation["responses"][SUCCESS.get((method, path), "200")]["content"]
+    success = operation["responses"][SUCCESS.get((method, path), "200")]
+    if (method, path) in EMPTY:
+        assert "content" not in success
+        return
+    content = success["content"]
     if (method, path) in EVENTS:
         assert content.keys() == {"text/event-stream"}
     else:
@@ -163,7 +187,7 @@ def test_an_operation_lists_every_error_that_it_can_answer(document: dict[str, A
     for status, response in responses.items():
         due = {code for code, of in codes.items() if str(of) == status}
         assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`:", response["description"])) == due
-        if (method, path) in EVENTS and status == success:
+        if (method, path) in EVENTS | EMPTY and status == success:
             continue
         content = response["content"]["application/json"]
         assert content.get("examples", {}).keys() == due

@@ -103,6 +103,10 @@ def test_max_body_bytes(megabytes: float, size: int) -> None:
         ("server.trusted_proxies", ["10.0.0.1", "fd00::/8"], (ip_network("10.0.0.1/32"), ip_network("fd00::/8"))),
         ("security.ip_allowlist", ["192.168.1.0/24"], (ip_network("192.168.1.0/24"),)),
         ("security.rate_limit", "600/minute", "600/minute"),
+        ("security.rate_limit_url", "memory://", "memory://"),
+        ("security.rate_limit_url", "redis://:pass@nas.lan:6379/1", "redis://:pass@nas.lan:6379/1"),
+        ("security.rate_limit_url", "rediss://[::1]", "rediss://[::1]"),
+        ("security.rate_limit_url", "redis+unix:///run/redis.sock?db=1", "redis+unix:///run/redis.sock?db=1"),
         ("crawl.allow_networks", ["10.0.0.0/255.0.0.0"], (ip_network("10.0.0.0/8"),)),
         ("crawl.allow_ports", [80], (80,)),
         ("crawl.user_agent", None, None),
@@ -177,6 +181,18 @@ def test_refused(path: str, given: Any, message: str) -> None:
 @pytest.mark.parametrize("path", ["security.ip_allowlist", "server.trusted_proxies", "crawl.allow_networks"])
 def test_refused_networks(path: str, given: Any, message: str) -> None:
     assert message in refusals(nested(path, [given]))[f"{path}.0"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "secret", "redis://", "redis://:secret@", "redis:///1", "http://:secret@nas.lan", "redis://:secret@nas.lan:x",
+     "redis://:secret@nas.lan:70000", "redis+unix://", "memory://x", "redis://:se cret@nas.lan", "redis://[secret", 5,
+     None],
+)  # fmt: skip
+def test_what_is_no_address_of_a_counter_is_refused_and_not_repeated(given: Any) -> None:
+    told = refusals(nested("security.rate_limit_url", given))["security.rate_limit_url"]
+    assert told.startswith("expected memory://, redis://host:6379/0")
+    assert "secret" not in told
 
 
 @pytest.mark.parametrize("given", [HASH, HASH.upper(), f"sha256:{HASH}", f"SHA256:{HASH.upper()}"])
@@ -307,7 +323,6 @@ def test_nothing_reserved_is_in_use_by_default() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("security.rate_limit", "1/second"),
         ("crawl.enabled", False),
         ("crawl.allow_networks", ["10.0.0.0/8"]),
         ("crawl.allow_hosts", ["nas.lan"]),
@@ -344,7 +359,10 @@ def test_reserved_settings_are_named_when_they_are_used(path: str, value: Any) -
         ("security.allow_localhost", True),
         ("security.ip_allowlist", ["10.0.0.0/8"]),
         ("security.networks", [{"cidr": "10.0.0.0/8", "name": "lan"}]),
+        ("security.rate_limit", "1/second"),
+        ("security.rate_limit_url", "redis://nas.lan"),
         ("security.api_keys", [{"name": "app", "key_hash": HASH, "scopes": ["read"], "models": ["minilm"]}]),
+        ("security.api_keys", [{"name": "app", "key_hash": HASH, "rate_limit": "1/second"}]),
         (
             "models.text_embedding",
             [entry(device="cpu", precision="float32", max_length=5, aliases=["x"], keep_alive_minutes=5)],
@@ -366,7 +384,6 @@ def test_reserved_settings_of_entries_are_named_with_their_index() -> None:
                     {
                         "name": "app",
                         "key_hash": HASH,
-                        "rate_limit": "1/second",
                         "crawl_allow_networks": ["10.0.0.0/8"],
                     }
                 ]
@@ -375,6 +392,5 @@ def test_reserved_settings_of_entries_are_named_with_their_index() -> None:
     )
     assert reserved_in_use(settings) == [
         "models.text_embedding[1].prompts",
-        "security.api_keys[0].rate_limit",
         "security.api_keys[0].crawl_allow_networks",
     ]

@@ -11,7 +11,10 @@ import pytest
 from homelab_ai import state as module
 from homelab_ai.state import State, StateError, StoredKey
 
-KEYS = [StoredKey("one", "1" * 64, ("admin", "read")), StoredKey("two", "2" * 64, ())]
+KEYS = [
+    StoredKey("one", "1" * 64, ("admin", "read")),
+    StoredKey("two", "2" * 64, (), models=("minilm", "a b"), rate_limit="5/minute"),
+]
 
 
 def filled(folder: Path) -> Path:
@@ -49,6 +52,35 @@ def test_keys_survive_a_process_that_never_closed_it(tmp_path: Path) -> None:
         (copy / file.name).write_bytes(file.read_bytes())
     assert reopened(copy) == KEYS[:1]
     state.close()
+
+
+def test_a_removed_key_stays_away_and_its_name_is_free_again(tmp_path: Path) -> None:
+    filled(tmp_path)
+    state = State.open(tmp_path)
+    state.remove_api_key("one")
+    state.remove_api_key("no such key")
+    state.close()
+    assert reopened(tmp_path) == KEYS[1:]
+    state = State.open(tmp_path)
+    again = StoredKey("one", "1" * 64, (), created_at=KEYS[1].created_at + 5.5)
+    state.add_api_key(again)
+    assert [key.created_at for key in state.api_keys()] == [KEYS[1].created_at, again.created_at]
+    state.close()
+
+
+def test_keys_of_the_version_that_knew_no_models_and_limits_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MIGRATIONS", module._MIGRATIONS[:3])
+    State.open(tmp_path).close()
+    database = sqlite3.connect(tmp_path / "state.db")
+    with database:
+        database.execute("INSERT INTO api_keys VALUES ('old', ?, 'read admin', 1.5)", ("0" * 64,))
+    database.close()
+    monkeypatch.undo()
+    (key,) = reopened(tmp_path)
+    assert key == StoredKey("old", "0" * 64, ("read", "admin"))
+    assert key.created_at == 1.5
 
 
 @pytest.mark.parametrize("again", [StoredKey("one", "9" * 64, ()), StoredKey("other", "1" * 64, ())])

@@ -1,8 +1,12 @@
-"""Who may enter: the address must be allowed, and then a key be valid or the address have an identity of its own.
+"""Who may enter, and how often: the address must be allowed, then a key be valid or the address have an identity of its
+own, and then its limit not be used up.
 
 A middleware, so that a request which may not enter is refused before its body is read, and so that a new route is
 closed until someone decides otherwise. What a caller may do once inside is each route's own `needs(scope)`.
-"""
+"""  # noqa: D205 - one sentence
+
+import base64
+import binascii
 
 from fastapi import Depends, params
 from starlette.datastructures import Headers
@@ -11,8 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from homelab_ai.api.client import Client, client_of
 from homelab_ai.api.context import context_of
+from homelab_ai.api.counting import Counter, Quota
+from homelab_ai.api.failures import Failures
 from homelab_ai.api.keys import ALL_SCOPES, Identity, KeyRing
-from homelab_ai.errors import Forbidden, Unauthorized
+from homelab_ai.api.pages import check_page, host_of
+from homelab_ai.errors import Forbidden, RateLimitExceeded, Unauthorized
 from homelab_ai.models.catalogue import Model
 from homelab_ai.settings import Settings
 
@@ -22,19 +29,46 @@ PROBES = {"/health", "/ready"}
 PUBLIC = {"/docs", "/openapi.json"}
 """Need no key: they tell what is in the source, and a browser cannot send a key with an address that is typed in."""
 
-_ANYONE = Identity("anyone", ALL_SCOPES)
-_LOCALHOST = Identity("localhost", ALL_SCOPES)
+UNCOUNTED = {"/metrics"}
+"""Not counted: what a monitoring asks all the time, and must not miss when it matters."""
+
+_ANYONE = Identity("anyone", ALL_SCOPES, per_address=True)
+_LOCALHOST = Identity("localhost", ALL_SCOPES, per_address=True)
 _LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 class Gate:
-    """Decides who a request is from, by the settings and the keys."""
+    """Decides who a request is from, by the settings and the keys, and counts it."""
 
     def __init__(self, settings: Settings, keys: KeyRing) -> None:
+        """Raise `CounterUnavailableError` where requests cannot be counted as the settings want it."""
+        self.keys = keys
+        self._failures = Failures()
+        self._former_counters: list[Counter] = []
+        self._take(settings, Counter(settings.security.rate_limit_url))
+
+    def follow(self, settings: Settings) -> None:
+        """Go by these settings from the next request on, the keys of the configuration included.
+
+        Raises `CounterUnavailableError`, and has changed nothing then.
+        """
+        counter = self._counter
+        if settings.security.rate_limit_url != self._security.rate_limit_url:
+            counter = Counter(settings.security.rate_limit_url)
+            self._former_counters.append(self._counter)  # requests may be waiting for it
+        self.keys.follow(settings.security)
+        self._take(settings, counter)
+
+    def _take(self, settings: Settings, counter: Counter) -> None:
         self._security = settings.security
         self._trusted_proxies = settings.server.trusted_proxies
         self._allowed_hosts = {host.lower() for host in settings.server.allowed_hosts}
-        self._keys = keys
+        self._counter = counter
+
+    async def close(self) -> None:
+        """Close the connections of the counters."""
+        for counter in (*self._former_counters, self._counter):
+            await counter.close()
 
     def client(self, scope: Scope) -> Client:
         """Return where the request comes from."""
@@ -49,16 +83,33 @@ class Gate:
                 "server.trusted_proxies)"
             )
 
+    async def admit(self, client: Client, headers: Headers) -> Identity:
+        """Return who is asking, as `identify` does, and raise `RateLimitExceeded` after too many wrong keys."""
+        authorization = headers.get("Authorization")
+        if authorization is None or not self._security.auth_enabled:
+            return self.identify(client, headers)
+        address, key = client.counted_as, _key_in(authorization) or b""
+        await self._failures.check(address, key)
+        try:
+            identity = self.identify(client, headers)
+        except Unauthorized:
+            await self._failures.note_wrong(address, key)
+            raise
+        self._failures.note_right(address, key)
+        return identity
+
     def identify(self, client: Client, headers: Headers) -> Identity:
         """Return who is asking. Raises `Unauthorized`, or `Forbidden` where a browser was sent by another site."""
         authorization = headers.get("Authorization")
         if authorization is not None:
-            scheme, _, key = authorization.partition(" ")
-            identity = self._keys.identify(key.strip().encode("latin-1")) if scheme.lower() == "bearer" else None
+            key = _key_in(authorization)
+            identity = self.keys.identify(key) if key else None
             if identity:
+                if authorization[:5].lower() == "basic":  # a browser adds it by itself, once it has been typed in
+                    check_page(headers, {*self._allowed_hosts, host_of(headers)})
                 return identity
             if self._security.auth_enabled:
-                known = "is not valid" if scheme.lower() == "bearer" else "cannot be read: the word `Bearer` is missing"
+                known = "cannot be read" if key is None else "is not valid"
                 raise Unauthorized(f"The API key {known}; send `Authorization: Bearer <api-key>`")
         identity = self._identity_without_key(client, headers)
         if not identity:
@@ -66,37 +117,33 @@ class Gate:
         self._check_not_driven_by_another_site(headers)
         return identity
 
+    async def count(self, identity: Identity, client: Client) -> Quota | None:
+        """Count a request of theirs and return what is left, or `None` where there is no limit."""
+        rate_limit = identity.rate_limit or self._security.rate_limit
+        if not rate_limit:
+            return None
+        name = ("address", client.counted_as) if identity.per_address else ("key", identity.name)
+        return await self._counter.hit(rate_limit, *name)
+
     def _identity_without_key(self, client: Client, headers: Headers) -> Identity | None:
         if not self._security.auth_enabled:
             return _ANYONE
-        if (
-            self._security.allow_localhost
-            and client.direct_from_loopback
-            and _host_name(headers.get("Host", "")) in _LOOPBACK_HOSTS
-        ):
+        if self._security.allow_localhost and client.direct_from_loopback and host_of(headers) in _LOOPBACK_HOSTS:
             return _LOCALHOST
         for network in self._security.networks:
             if client.is_in([network.cidr]):
-                return Identity(network.name, frozenset(network.scopes))
+                return Identity(network.name, frozenset(network.scopes), per_address=True)
         return None
 
     def _check_not_driven_by_another_site(self, headers: Headers) -> None:
-        """Keep out a page from elsewhere that uses its visitor's place in the network, as it has no key to show.
-
-        Host tells of a name that was made to point here (DNS rebinding), Origin and Sec-Fetch-Site of a page that
-        sends requests to another site than its own (https://www.w3.org/TR/fetch-metadata/).
-        """
-        host = _host_name(headers.get("Host", ""))
+        """Keep out a page from elsewhere that uses its visitor's place in the network, as it has no key to show."""
+        host = host_of(headers)
         if host not in self._allowed_hosts:
             raise Forbidden(
                 f"Without a key this service is not called {host[:100]!r}; add the name to server.allowed_hosts, or "
                 "send a key"
             )
-        origin = headers.get("Origin")
-        if headers.get("Sec-Fetch-Site") == "cross-site" or (
-            origin is not None and _host_name(origin.partition("://")[2]) not in self._allowed_hosts
-        ):
-            raise Forbidden("A web page of another site may not use this service without a key")
+        check_page(headers, self._allowed_hosts)
 
 
 class AccessMiddleware:
@@ -121,7 +168,10 @@ class AccessMiddleware:
         if path not in PROBES:
             gate.check_address(client)
             if path not in PUBLIC and not path.startswith("/docs/"):
-                context.identity = gate.identify(client, headers)
+                context.identity = await gate.admit(client, headers)
+                if path not in UNCOUNTED and (quota := await gate.count(context.identity, client)):
+                    context.headers = quota.headers
+                    _check_quota(quota)
         await self._app(scope, receive, send)
 
 
@@ -147,9 +197,26 @@ def use(request: Request, model: Model) -> None:
         raise Forbidden(f"{context.identity.name!r} may not use model {model.id!r}", details={"model_id": model.id})
 
 
-def _host_name(host: str) -> str:
-    """The name in a Host header or the authority of an origin, without its port, in lower case."""
-    host = host.rpartition("@")[2].lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+def _check_quota(quota: Quota) -> None:
+    if not quota.allowed:
+        raise RateLimitExceeded(
+            f"No more than {quota.rate_limit} are allowed (security.rate_limit, or the key's own rate_limit); the next "
+            f"one is let in after {quota.reset_seconds} s",
+            details={"rate_limit": quota.rate_limit, "retry_after_seconds": quota.reset_seconds},
+            retry_after_seconds=quota.reset_seconds,
+        )
+
+
+def _key_in(authorization: str) -> bytes | None:
+    """The key that the header brings, as a token or as the password of any user; `None` where it cannot be read."""
+    scheme, _, credentials = authorization.partition(" ")
+    credentials = credentials.strip()
+    if scheme.lower() == "bearer":
+        return credentials.encode("latin-1")
+    if scheme.lower() == "basic":
+        try:
+            _, colon, password = base64.b64decode(credentials.encode("latin-1"), validate=True).partition(b":")
+        except binascii.Error:
+            return None
+        return password if colon else None
+    return None

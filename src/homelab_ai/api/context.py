@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -38,6 +38,8 @@ class Context:
     """Id of the model that answers."""
     identity: Identity = NOBODY
     """Who is asking, once access has found out."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers of the answer, whatever it will be."""
 
 
 def context_of(scope: Scope) -> Context:
@@ -69,7 +71,7 @@ class ContextMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = context.request_id
+                MutableHeaders(scope=message).update({**context.headers, "X-Request-ID": context.request_id})
             await send(message)
 
         try:

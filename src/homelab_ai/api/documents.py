@@ -15,6 +15,7 @@ from homelab_ai.errors import (
     ModelNotFound,
     ModelNotLoaded,
     PayloadTooLarge,
+    RateLimitExceeded,
     RequestTimeout,
     ResourceExhausted,
     ServiceError,
@@ -25,7 +26,8 @@ from homelab_ai.errors import (
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key. The first start prints one; `security.api_keys` holds the others.",
+    "description": "An API key. The first start prints one; `POST /api/keys` and `security.api_keys` make others. "
+    "Clients that know only `Basic` may send it as the password, with any user name.",
 }
 
 READING: tuple[type[ServiceError], ...] = (InvalidRequest, PayloadTooLarge, UnsupportedMediaType, RequestTimeout)
@@ -33,7 +35,7 @@ READING: tuple[type[ServiceError], ...] = (InvalidRequest, PayloadTooLarge, Unsu
 INFERENCE = (*READING, ModelNotFound, ModelNotLoaded, ModelLoadFailed, InferenceFailed, ResourceExhausted)
 """What a route answers that has a model work on it."""
 
-_EVERYWHERE: tuple[type[ServiceError], ...] = (Unauthorized, Forbidden, InternalError)
+_EVERYWHERE: tuple[type[ServiceError], ...] = (Unauthorized, Forbidden, RateLimitExceeded, InternalError)
 
 
 class ErrorBody(BaseModel):

@@ -8,14 +8,14 @@ that is opened on the left must not swallow what a proxy appended.
 import re
 from collections.abc import Iterator, Sequence
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
 # The RFC wants quotes around what holds a colon or a bracket; not every proxy writes them.
 _BARE = r'[^\s",;=\\]*+'
-_PAIR = rf"{_TOKEN}=(?:{_QUOTED}|{_BARE})"
+_PAIR = rf"{_NAME}=(?:{_QUOTED}|{_BARE})"
 # Possessive all through, so that nothing a client sends takes longer than once through the line.
 _ELEMENT = re.compile(rf"[ \t]*+(?:{_PAIR})?+(?:[ \t]*+;[ \t]*+(?:{_PAIR})?+)*+[ \t]*+")
-_PARAMETER = re.compile(rf"({_TOKEN})=({_QUOTED}|{_BARE})")
+_PARAMETER = re.compile(rf"({_NAME})=({_QUOTED}|{_BARE})")
 _MOST_COMMAS = 16
 """Commas inside the quotes of one element; one with more is taken for none."""
 

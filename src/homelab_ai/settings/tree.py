@@ -19,6 +19,7 @@ from homelab_ai.settings.values import (
     AmountOrZero,
     AnyText,
     Count,
+    CounterUrl,
     CountOrZero,
     Device,
     Folder,
@@ -269,7 +270,7 @@ class ApiKeySettings(_Frozen):
         description="What it may do: embed, caption, crawl, read (models, status, metrics), admin (change things).",
     )
     models: Some[Text] | None = Field(default=None, description="The models it may use, by id. null: all of them.")
-    rate_limit: Annotated[RateLimit | None, Mark.RESERVED] = Field(
+    rate_limit: RateLimit | None = Field(
         default=None, description="Its own limit, such as 600/minute. null takes security.rate_limit."
     )
     crawl_allow_networks: Annotated[Many[Network], Mark.RESERVED] = Field(
@@ -296,8 +297,15 @@ class SecuritySettings(_Section):
         description="Whether programs on this machine need no key. Leave it off behind a reverse proxy on this "
         "machine: everything seems to come from here then.",
     )
-    rate_limit: Annotated[RateLimit | None, Mark.RESERVED] = Field(
-        default=None, description="Requests that each key may make, such as 600/minute. null: as many as it likes."
+    rate_limit: RateLimit | None = Field(
+        default=None,
+        description="Requests that each key may make, and each address without one, such as 600/minute. null: as many "
+        "as they like.",
+    )
+    rate_limit_url: CounterUrl = Field(
+        default="memory://",
+        description="Where requests are counted: memory:// (begins anew with each start), or redis://host:6379/0, "
+        "rediss://... or redis+unix:///path/of/redis.sock, which need the extra [redis].",
     )
     ip_allowlist: Many[Network] = Field(
         default=(),

@@ -17,6 +17,7 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -155,6 +156,28 @@ RateLimit = Annotated[
     Field(pattern=r"^[1-9][0-9]{0,8}/(?:second|minute|hour|day)$"),
     expecting("a count per second, minute, hour or day, such as 600/minute"),
 ]
+
+
+def _counter_url(value: Any) -> str:
+    """Only what is surely no address is refused here: what Redis makes of it is for its client to say."""
+    if value == "memory://":
+        return "memory://"
+    try:
+        parts = urlsplit(value) if isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]+", value) else None
+        usable = parts and (
+            bool(parts.path.strip("/"))
+            if parts.scheme == "redis+unix"
+            else parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
+        )
+    except ValueError:
+        usable = False
+    if usable:
+        return str(value)
+    # What was found stays unsaid: it may hold a password.
+    raise mismatch("memory://, redis://host:6379/0, rediss://... (TLS) or redis+unix:///path/of/redis.sock")
+
+
+CounterUrl = Annotated[str, BeforeValidator(_counter_url), Mark.CONFIDENTIAL]
 UrlPrefix = Annotated[
     str, Field(pattern=r"^(?:/[A-Za-z0-9._~-]+)*$"), expecting('a path such as /ai, without a final slash, or ""')
 ]
