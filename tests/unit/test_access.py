@@ -1,7 +1,7 @@
 """The gate: which addresses may connect, whose a request is, and which web pages are kept out."""
 
+import base64
 import hashlib
-import ipaddress
 from typing import Any
 
 import pytest
@@ -13,36 +13,7 @@ from homelab_ai.api.keys import ALL_SCOPES, Identity, KeyRing
 from homelab_ai.errors import Forbidden, Unauthorized
 from homelab_ai.settings import ALL_BUT_ADMIN, Settings
 from homelab_ai.state import StoredKey
-
-KEY = "correct-horse-battery-staple"
-
-
-def gate(server: dict[str, Any] | None = None, **security: object) -> Gate:
-    keys = [{"name": "app", "key_hash": hashlib.sha256(KEY.encode()).hexdigest(), "scopes": ["embed"]}]
-    settings = Settings.model_validate({"server": server, "security": {"api_keys": keys, **security}})
-    return Gate(settings, KeyRing(settings.security, []))
-
-
-def client(*addresses: str, direct: bool | None = None) -> Client:
-    parsed = tuple(ipaddress.ip_address(address) for address in addresses)
-    return Client(
-        parsed, direct_from_loopback=all(address.is_loopback for address in parsed) if direct is None else direct
-    )
-
-
-def headers(host: str | None = "localhost:8000", **more: str | bytes) -> Headers:
-    given = {"host": host, **more}
-    return Headers(
-        raw=[
-            (name.replace("_", "-").lower().encode(), value if isinstance(value, bytes) else value.encode("latin-1"))
-            for name, value in given.items()
-            if value is not None
-        ]
-    )
-
-
-HOME, STRANGER = client("192.168.1.7"), client("203.0.113.9")
-
+from support.gates import HOME, KEY, STRANGER, client, gate, headers
 
 # --- the allowlist
 
@@ -280,3 +251,78 @@ def test_a_page_of_another_site_may_not(security: dict[str, Any], page: Headers)
 def test_whoever_is_refused_for_the_host_is_told_the_remedy() -> None:
     with pytest.raises(Forbidden, match=r"'nas\.lan'.*server\.allowed_hosts"):
         gate(auth_enabled=False).identify(HOME, headers("NAS.lan:8000"))
+
+
+# --- hosts
+
+
+@pytest.mark.parametrize("security", OPEN.values(), ids=OPEN)
+@pytest.mark.parametrize(
+    "host",
+    ["localhost.", "evil@localhost", "localhost:80@evil", "localhost:x", "local host", "[::1", "::1]", "[::1%25lo]",
+     "[fe80::1%25eth0]:8000", "[[::1]]", "[::1]x", "localhost/", "http://localhost", "localhost,evil", ":8000",
+     "0", "127.1", "2130706433", "[::ffff:127.0.0.1]", "localhost\t", "*"],
+)  # fmt: skip
+def test_a_host_that_is_written_otherwise_is_none_of_ours(security: dict[str, Any], host: str) -> None:
+    for each in (host, host.upper()):
+        with pytest.raises((Forbidden, Unauthorized)):
+            gate(HOSTS, **security).identify(client("127.0.0.1"), headers(each))
+
+
+@pytest.mark.parametrize("security", OPEN.values(), ids=OPEN)
+@pytest.mark.parametrize("host", ["LOCALHOST", "LocalHost:8000", "localhost:", "[::1]:8000", "NAS.LAN"])
+def test_a_host_may_be_written_in_capitals_and_with_a_port(security: dict[str, Any], host: str) -> None:
+    if host != "NAS.LAN" or "allow_localhost" not in security:  # which is for the names of this machine only
+        assert gate(HOSTS, **security).identify(client("127.0.0.1"), headers(host)).scopes
+
+
+def test_two_hosts_are_none() -> None:
+    twice = Headers(raw=[(b"host", b"localhost"), (b"host", b"evil.example")])
+    for security in OPEN.values():
+        with pytest.raises((Forbidden, Unauthorized)):
+            gate(HOSTS, **security).identify(client("127.0.0.1"), twice)
+
+
+# --- keys as passwords
+
+
+def basic(credentials: str | bytes) -> str:
+    return "Basic " + base64.b64encode(credentials if isinstance(credentials, bytes) else credentials.encode()).decode()
+
+
+@pytest.mark.parametrize("user", ["", "api", "somebody@example.org", "user name", "ü"])
+def test_a_key_may_come_as_the_password_of_anybody(user: str) -> None:
+    for scheme in ("Basic", "basic", "BASIC"):
+        authorization = basic(f"{user}:{KEY}").replace("Basic", scheme)
+        assert gate().identify(STRANGER, headers(authorization=authorization)).name == "app"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["Basic", "Basic ", "Basic =", "Basic !!!!", basic(""), basic(":"), basic(KEY), basic(f"{KEY}:"), basic(f":{KEY}:"),
+     basic(f":{KEY}\n"), basic(f"a:b:{KEY}"), basic(f":{KEY}")[:-1], basic(f":{KEY}") + "=", basic(b"\xff\xfe:\xff"),
+     "Basic \xff", basic(f":{KEY}").replace("Basic ", "Basic"), "Basic " + basic(f":{KEY}")],
+)  # fmt: skip
+def test_what_is_no_password_of_ours_is_refused(authorization: str) -> None:
+    with pytest.raises(Unauthorized) as raised:
+        gate(allow_localhost=True).identify(client("127.0.0.1"), headers(authorization=authorization))
+    assert KEY not in raised.value.message
+    assert raised.value.headers["WWW-Authenticate"].startswith("Bearer"), "a browser is not to ask for a password"
+
+
+def test_a_password_that_a_browser_adds_by_itself_is_of_no_use_to_another_site() -> None:
+    sent = {"authorization": basic(f":{KEY}")}
+    for page in (
+        headers("nas.lan", **sent),
+        headers("nas.lan", **sent, origin="http://nas.lan:8000", sec_fetch_site="same-origin"),
+        headers("nas.lan", **sent, origin="http://localhost"),
+    ):
+        assert gate().identify(HOME, page).name == "app"
+    for page in (
+        headers("nas.lan", **sent, sec_fetch_site="cross-site"),
+        headers("nas.lan", **sent, origin="http://evil.example"),
+        headers("nas.lan", **sent, origin="null"),
+        headers(None, **sent, origin="null"),
+    ):
+        with pytest.raises(Forbidden):
+            gate().identify(HOME, page)

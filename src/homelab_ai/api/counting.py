@@ -6,11 +6,13 @@ one of `limits` keeps a line for each request, and makes it slow when there are 
 """
 
 import asyncio
+import importlib.util
 import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit, urlunsplit
 
 import limits
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -28,6 +30,9 @@ _PATIENCE_SECONDS = 0.1
 """How long a request waits for Redis."""
 _PAUSE_SECONDS = 5.0
 """For how long a Redis that did not answer is not asked again."""
+_REDIS_PORT = 6379
+_ROUNDING_SECONDS = 0.001
+"""What is lost of the time of day in the divisions of `limits`, and more."""
 
 
 class CounterUnavailableError(Exception):
@@ -116,17 +121,20 @@ class Counter:
 
 
 def _redis(url: str) -> RedisStorage:
-    try:
-        return RedisStorage(url, wrap_exceptions=True, implementation="redispy")
-    except ConfigurationError as error:
+    if not importlib.util.find_spec("redis"):
         raise CounterUnavailableError(
             "security.rate_limit_url names a Redis, and the Python package that talks to one is not installed. "
             'Install it with: .venv/bin/pip install -c constraints.txt -e ".[redis]"'
-        ) from error
-    except (ValueError, TypeError):  # whose text may hold the password
+        )
+    parts = urlsplit(url)
+    if parts.hostname and not parts.port:  # which `limits` insists on
+        url = urlunsplit(parts._replace(netloc=f"{parts.netloc.removesuffix(':')}:{_REDIS_PORT}"))
+    try:
+        return RedisStorage(url, wrap_exceptions=True, implementation="redispy")
+    except (ConfigurationError, ValueError, TypeError):  # whose text may hold the password
         raise CounterUnavailableError(
-            "security.rate_limit_url holds an option that the Python package redis does not know, or not with this "
-            "value; leave out what follows the `?`"
+            "security.rate_limit_url cannot be used by the Python package redis; leave out what follows the `?`, or "
+            "bring that package to the version of constraints.txt"
         ) from None
 
 
@@ -154,6 +162,6 @@ async def _look(
         wait = before_left - (amount - now) * window / before
     else:
         wait = left - window
-    # One second more than the whole ones: the request of that moment is let in.
-    seconds = min(math.floor(max(wait, 0)) + 1, window)
+    # One second more than the whole ones, and not by a rounding one less: a request of that moment is let in.
+    seconds = math.floor(max(wait, 0) + _ROUNDING_SECONDS) + 1
     return Quota(rate_limit, amount, remaining, seconds, allowed)
