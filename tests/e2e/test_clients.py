@@ -264,6 +264,37 @@ def test_requests_sent_without_waiting_are_answered_in_order(server: Server) -> 
     assert counted == [3, 1, 2]
 
 
+LOCAL = b"Host: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "host", "status"),
+    [
+        (b"GET /api/models HTTP/1.1", LOCAL, 200),
+        (b"GET /api/models HTTP/1.0", LOCAL, 200),
+        (b"GET /api/models HTTP/1.0", b"", 401),
+        (b"GET /api/models HTTP/1.1", b"", 400),
+        (b"GET /api/models HTTP/1.1", LOCAL + b"Host: evil.example\r\n", 400),
+        (b"GET /api/models HTTP/1.0", LOCAL + LOCAL, 400),
+        (b"GET /api/models HTTP/1.1", b"Host:\r\n", 401),
+        (b"GET /api/models HTTP/1.1", b"Host: evil.example\r\n", 401),
+        (b"GET /api/models HTTP/1.1", b"Host: evil.example\r\nX-Forwarded-Host: localhost\r\n", 401),
+        (b"GET http://evil.example/api/models HTTP/1.1", LOCAL, 404),
+        (b"GET http://localhost/api/models HTTP/1.1", b"Host: evil.example\r\n", 401),
+        (b"GET http://localhost/health HTTP/1.1", b"Host: evil.example\r\n", 401),
+        (b"OPTIONS * HTTP/1.1", b"Host: evil.example\r\n", 401),
+        (b"CONNECT evil.example:443 HTTP/1.1", LOCAL, 404),
+    ],
+)
+def test_neither_the_target_nor_the_host_opens_what_is_closed(
+    server: Server, request_line: bytes, host: bytes, status: int
+) -> None:
+    with connect(server) as connection:
+        connection.sendall(request_line + b"\r\n" + host + b"Connection: close\r\n\r\n")
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert int(received.split()[1]) == status, received
+
+
 def test_two_hundred_clients_at_once_each_get_their_own_answer(server: Server, client: httpx.Client) -> None:
     texts = [f"Client number {number} asks about {number * 7919 % 1009} things." for number in range(200)]
     expected = client.post("/api/embed", json={"texts": texts}).json()["embeddings"]

@@ -5,7 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
+from homelab_ai.app import create_app
+from homelab_ai.settings import Settings
+from homelab_ai.state import State
 from support.disk import fill, small_disk
 from support.server import Server
 
@@ -80,6 +84,30 @@ def test_a_full_disk(tmp_path: Path, full_disk: Path) -> None:
         },
     ):
         pass
+
+
+def test_a_key_that_a_full_disk_cannot_keep_is_not_made(settings: Settings, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        on_it = settings.model_copy(update={"data_dir": disk / "data"})
+        with TestClient(create_app(on_it), base_url="http://localhost", client=("127.0.0.1", 1)) as client:
+            made = client.post("/api/keys", json={"name": "before"})
+            fill(disk)
+            names = [f"key-{number}" for number in range(200)]  # SQLite has some room of its own
+            answers = [client.post("/api/keys", json={"name": name}) for name in names]
+            told = {"before"} | {name for name, answer in zip(names, answers, strict=True) if answer.status_code == 201}
+            last = answers[-1]
+            assert last.status_code == 503
+            assert "No key was made" in last.json()["error"]["message"]
+            assert "hlab_" not in last.text
+            assert str(disk) not in last.text
+            listed = {key["name"] for key in client.get("/api/keys").json()["keys"]}
+            assert listed == told | {"admin"}
+            assert client.get("/api/models", headers={"Authorization": f"Bearer {made.json()['key']}"}).is_success
+            (disk / "filler").unlink()
+            assert client.delete("/api/keys/before").status_code == 204
+        state = State.open(disk / "data")
+        assert {key.name for key in state.api_keys()} == listed - {"before"}
+        state.close()
 
 
 def remove(state: Path) -> None:
