@@ -11,12 +11,13 @@ from starlette.responses import Response
 from homelab_ai.api import keys
 from homelab_ai.api.access import needs
 from homelab_ai.api.documents import READING, errors
-from homelab_ai.api.keys import KeyEntry
+from homelab_ai.api.keys import KeyEntry, KeyRing
 from homelab_ai.api.reading import JsonRoute, RequestBody
 from homelab_ai.api.services import services_of
 from homelab_ai.errors import Conflict, InvalidRequest, NotFound, ResourceExhausted
 from homelab_ai.settings import ALL_BUT_ADMIN
 from homelab_ai.settings.values import Label, RateLimit, Scope, Some, Text
+from homelab_ai.state import State
 
 router = APIRouter(route_class=JsonRoute, prefix="/api/keys", tags=["Keys"])
 
@@ -81,6 +82,17 @@ class AddKeyRequest(RequestBody):
     )
 
 
+def make(ring: KeyRing, state: State, wanted: AddKeyRequest) -> NewKeyResponse:
+    """Make that key. Raises `InvalidRequest`, and as `keys.make_key` does."""
+    if wanted.name in {".", ".."}:
+        raise InvalidRequest.at("name", "cannot stand in the path of a URL, by which it is revoked; choose another")
+    key = keys.make_key(
+        ring, state, wanted.name, set(wanted.scopes), models=wanted.models, rate_limit=wanted.rate_limit
+    )
+    entry = next(entry for entry in ring.entries() if entry.identity.name == wanted.name)
+    return NewKeyResponse(key=key, **KeyResponse.of(entry).model_dump())
+
+
 @router.get("", summary="List API keys", dependencies=[needs("admin")], responses=errors())
 async def list_keys(request: Request) -> KeysResponse:
     """List every key, but neither the keys themselves nor their hashes."""
@@ -98,17 +110,8 @@ async def list_keys(request: Request) -> KeysResponse:
 async def add_key(request: Request, response: Response, body: Annotated[AddKeyRequest, Body()]) -> NewKeyResponse:
     """Make a key that opens the service from now on, and after every restart. The answer is the only one to show it."""
     services = services_of(request.scope)
-    ring = services["gate"].keys
-    if body.name in {".", ".."}:
-        raise InvalidRequest.at(
-            "name", "cannot stand in the path of a URL, by which it would be removed; choose another"
-        )
-    key = keys.make_key(
-        ring, services["state"], body.name, set(body.scopes), models=body.models, rate_limit=body.rate_limit
-    )
     response.headers["Cache-Control"] = "no-store"
-    entry = next(entry for entry in ring.entries() if entry.identity.name == body.name)
-    return NewKeyResponse(key=key, **KeyResponse.of(entry).model_dump())
+    return make(services["gate"].keys, services["state"], body)
 
 
 @router.delete(

@@ -3,11 +3,13 @@
 import typer
 
 from homelab_ai.cli.bench import bench
+from homelab_ai.cli.key import key
 from homelab_ai.cli.serve import serve
 
 cli = typer.Typer(name="homelab-ai", no_args_is_help=True, add_completion=False)
 cli.command()(serve)
 cli.command()(bench)
+cli.add_typer(key, name="key")
 
 
 @cli.callback()

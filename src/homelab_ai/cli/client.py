@@ -15,6 +15,11 @@ _TIMEOUT_SECONDS = 600.0
 class ServiceUnavailableError(Exception):
     """The service does not answer, or refuses. The text is for the person at the keyboard."""
 
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """`status` is that of the answer, where there was one."""
+        super().__init__(message)
+        self.status = status
+
 
 class Client:
     """One connection to the service, used from one thread.
@@ -34,6 +39,10 @@ class Client:
         except (httpx2.InvalidURL, ValueError) as error:
             raise ServiceUnavailableError(f"{url!r} is no address of a service: {error}") from error
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
     def models(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each model, by id. Raises `ServiceUnavailableError`."""
         answer = self.get("/api/models")
@@ -49,6 +58,10 @@ class Client:
     def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the answer to a POST. Raises `ServiceUnavailableError`."""
         return self._ask("POST", path, body)
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """Return the answer to a DELETE. Raises `ServiceUnavailableError`."""
+        return self._ask("DELETE", path)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
@@ -67,7 +80,7 @@ class Client:
         if response.status_code == http.HTTPStatus.UNAUTHORIZED:
             message += f". Set {KEY_VARIABLE} to a key of this service"
         if message:
-            raise ServiceUnavailableError(message)
+            raise ServiceUnavailableError(message, response.status_code)
         return answer
 
     def _another(self, method: str, path: str, answered: str) -> ServiceUnavailableError:
