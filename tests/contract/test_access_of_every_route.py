@@ -110,6 +110,17 @@ def test_the_table_knows_every_route(settings: Settings) -> None:
     assert found == TABLE.keys()
 
 
+def test_the_document_names_the_scope_that_each_route_needs(settings: Settings) -> None:
+    paths = create_app(settings).openapi()["paths"]
+    for (method, path), access in TABLE.items():
+        operation = paths.get(path.replace(":path}", "}"), {}).get(method.lower())
+        if operation and access not in {"probe", "public"}:
+            assert operation["security"] == [{"API key": [access]}]
+        else:
+            assert access in {"probe", "public"}
+            assert not operation or "security" not in operation
+
+
 @every_route
 def test_without_a_key(settings: Settings, route: tuple[str, str], access: Access) -> None:
     with locked(settings) as client:

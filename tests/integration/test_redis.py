@@ -13,7 +13,7 @@ from homelab_ai.api.counting import Counter
 from homelab_ai.settings import Settings
 from support.clock import Clock
 from support.redis import PASSWORD, RedisServer
-from support.server import free_port
+from support.server import Server, free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -148,3 +148,12 @@ def test_the_service_closes_its_connections(settings: Settings, redis: RedisServ
         with serving(settings, security=security) as client:
             answer = client.get("/api/models", headers=bearer("app"))
             assert answer.headers["RateLimit-Remaining"] == left
+
+
+def test_an_address_that_cannot_be_used_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    url = f"redis://:{PASSWORD}@127.0.0.1/0?socket_timeout=soon"
+    server = Server(tmp_path, environment={"HOMELAB_AI__SECURITY__RATE_LIMIT_URL": url})
+    assert server.wait_until_ended() != 0
+    assert "security.rate_limit_url cannot be used" in server.stderr
+    assert "Traceback" not in server.stderr
+    assert PASSWORD not in server.stderr

@@ -3,10 +3,13 @@
 import hashlib
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from homelab_ai.api import failures
-from homelab_ai.api.access import Gate
+from homelab_ai.api.access import AccessMiddleware, Gate
 from homelab_ai.api.client import Client
+from homelab_ai.api.context import ContextMiddleware
 from homelab_ai.api.counting import CounterUnavailableError
 from homelab_ai.errors import Forbidden, RateLimitExceeded, ServiceError, Unauthorized
 from homelab_ai.settings import Settings
@@ -37,6 +40,28 @@ async def test_the_limit_of_a_key_comes_before_that_of_all() -> None:
     assert await counted(gate(api_keys=keys), HOME, KEY) == 2
     assert await counted(gate(api_keys=keys, rate_limit="9/day"), HOME, KEY) == 2
     assert await counted(gate(), HOME, KEY) is None
+
+
+async def test_who_is_refused_is_so_before_the_body_is_read() -> None:
+    door = gate(rate_limit="1/day")
+    statuses: list[int] = []
+
+    async def unread() -> Message:
+        raise AssertionError("the body was read")
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("let in")(scope, receive, send)
+
+    service = ContextMiddleware(AccessMiddleware(answer))
+    for key in (KEY, KEY, "wrong"):
+        given = headers(authorization=f"Bearer {key}").raw
+        scope = {"type": "http", "method": "POST", "path": "/api/embed", "headers": given, "client": ("192.0.2.7", 1)}
+        await service({**scope, "state": {"gate": door}}, unread, send)
+    assert statuses == [200, 429, 401]
 
 
 # --- a configuration that is read anew

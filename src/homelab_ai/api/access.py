@@ -175,17 +175,25 @@ class AccessMiddleware:
         await self._app(scope, receive, send)
 
 
-def needs(scope: str) -> params.Depends:
-    """Make the dependency of a route that only callers with this scope may use."""
+class Needs:
+    """What a route asks of its callers: this scope."""
 
-    async def check(request: Request) -> None:
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+
+    async def __call__(self, request: Request) -> None:
+        """Raise `Forbidden` where the caller has not the scope."""
         identity = context_of(request.scope).identity
-        if scope not in identity.scopes:
+        if self.scope not in identity.scopes:
             raise Forbidden(
-                f"{identity.name!r} may not do this, for which the scope {scope!r} is needed", details={"scope": scope}
+                f"{identity.name!r} may not do this, for which the scope {self.scope!r} is needed",
+                details={"scope": self.scope},
             )
 
-    dependency: params.Depends = Depends(check)
+
+def needs(scope: str) -> params.Depends:
+    """Make the dependency of a route that only callers with this scope may use."""
+    dependency: params.Depends = Depends(Needs(scope))
     return dependency
 
 

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -138,20 +139,25 @@ def _redis(url: str) -> RedisStorage:
         ) from None
 
 
+@lru_cache
+def _item(rate_limit: str) -> limits.RateLimitItem:
+    return limits.parse(rate_limit)
+
+
 async def _hit(
     limiter: SlidingWindowCounterRateLimiter,
     storage: MemoryStorage | RedisStorage,
     rate_limit: str,
     name: tuple[str, ...],
 ) -> Quota:
-    allowed = await limiter.hit(limits.parse(rate_limit), *name)
+    allowed = await limiter.hit(_item(rate_limit), *name)
     return await _look(storage, rate_limit, name, allowed=allowed)
 
 
 async def _look(
     storage: MemoryStorage | RedisStorage, rate_limit: str, name: tuple[str, ...], *, allowed: bool = True
 ) -> Quota:
-    item = limits.parse(rate_limit)
+    item = _item(rate_limit)
     window, amount = item.get_expiry(), item.amount
     # `get_window_stats` of the library says when the count will next change, not when a request will be let in.
     before, before_left, now, left = await storage.get_sliding_window(item.key_for(*name), window)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, Field
 
-from homelab_ai.api.access import PROBES
+from homelab_ai.api.access import PROBES, Needs
 from homelab_ai.errors import (
     Forbidden,
     InferenceFailed,
@@ -57,16 +58,28 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document, without the answers that FastAPI takes for granted and this service never gives."""
     if not app.openapi_schema:
         document = FastAPI.openapi(app)
+        scopes = _scopes_by_operation(app)
         document["components"]["securitySchemes"] = {"API key": _BEARER}
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 operation["responses"].pop("422", None)  # a malformed request is a 400 here
                 if path not in PROBES:
-                    operation["security"] = [{"API key": []}]
+                    operation["security"] = [{"API key": scopes[operation["operationId"]]}]
         for schema in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(schema, None)
     assert app.openapi_schema
     return app.openapi_schema
+
+
+def _scopes_by_operation(app: FastAPI) -> dict[str, list[str]]:
+    """The scopes that each operation needs: roles, as OpenAPI 3.1 calls them (Security Requirement Object)."""
+    scopes: dict[str, list[str]] = {}
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, APIRoute):
+            asked = (dependency.dependency for dependency in route.dependencies)
+            scopes[route.unique_id] = [each.scope for each in asked if isinstance(each, Needs)]
+    return scopes
 
 
 def errors(
