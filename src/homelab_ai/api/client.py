@@ -47,13 +47,12 @@ class Client:
     def counted_as(self) -> str:
         """The name under which its requests are counted: its address, or its IPv6 network.
 
-        Where the client may have a hand in what its address seems to be, it is that of the peer: nobody can get a count
-        of their own by a claim, nor use up another's.
+        Clients that may have a hand in what their address seems to be are counted together, by their peer: nobody can
+        get a count of their own by a claim, nor use up another's.
         """
-        address = self.addresses[0] if len(self.addresses) == 1 else self.peer
-        if isinstance(address, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((address, _IPV6_HOME), strict=False))
-        return str(address or "-")
+        if len(self.addresses) == 1:
+            return _home_of(self.addresses[0])
+        return f"{_home_of(self.peer)} (claimed)" if self.peer else "-"
 
     def is_in(self, networks: Sequence[Network]) -> bool:
         """Whether it certainly comes from one of these networks."""
@@ -76,6 +75,12 @@ def client_of(scope: Scope, trusted_proxies: Sequence[Network]) -> Client:
     if doubtful and addresses and not loopback_listed:
         addresses += (_LOOPBACK,)
     return Client(addresses, direct_from_loopback=False, peer=_LOOPBACK if doubtful else peer)
+
+
+def _home_of(address: Address) -> str:
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, _IPV6_HOME), strict=False))
+    return str(address)
 
 
 def _origins(
