@@ -162,6 +162,13 @@ def test_with_a_key_as_a_password(settings: Settings, route: tuple[str, str], sc
         assert is_let_in(call(client, route, basic("anybody", f"only-{scope}")))
 
 
+@pytest.fixture
+def one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time of day stand still, so that no window ends in the middle of a test."""
+    monkeypatch.setattr("time.time", lambda: 1_800_000_030.5)
+
+
+@pytest.mark.usefixtures("one_moment")
 @every_protected_route
 def test_over_the_rate_limit(settings: Settings, route: tuple[str, str], scope: str) -> None:
     with locked(settings, rate_limit="2/day") as client:
@@ -177,6 +184,7 @@ def test_over_the_rate_limit(settings: Settings, route: tuple[str, str], scope: 
         assert is_let_in(call(client, route, bearer("all"))), "each key has a count of its own"
 
 
+@pytest.mark.usefixtures("one_moment")
 @every_protected_route
 def test_after_too_many_wrong_keys(settings: Settings, route: tuple[str, str], scope: str) -> None:
     with locked(settings) as client:

@@ -124,6 +124,15 @@ async def test_one_that_refuses_the_password_is_as_good_as_away(
     await counter.close()
 
 
+@pytest.mark.parametrize("host", ["x" * 70 + ".invalid", "[::1]"])
+async def test_one_whose_name_cannot_be_looked_up_is_as_good_as_away(host: str, log: pytest.LogCaptureFixture) -> None:
+    counter = Counter(f"redis://:{PASSWORD}@{host}:{free_port()}")
+    assert [await left(counter), await left(counter)] == [8, 7]
+    assert len(said(log)) == 1
+    assert PASSWORD not in log.text
+    await counter.close()
+
+
 async def test_a_limit_holds_in_the_service_while_there_is_no_redis_at_all(
     settings: Settings, log: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,14 @@ from support.gates import HOME, KEY, STRANGER, client, gate, headers
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(autouse=True)
+def time(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of day in seconds, as a list of one."""
+    now = [86_400.0 * 20_000]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    return now
+
+
 async def counted(door: Gate, somebody: Client, key: str | None = None) -> int | None:
     given = {"authorization": f"Bearer {key}"} if key else {}
     quota = await door.count(door.identify(somebody, headers(**given)), somebody)
@@ -125,14 +133,6 @@ async def tried(door: Gate, somebody: Client, key: str) -> str:
         return error.code
 
 
-@pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time of day in seconds, as a list of one."""
-    now = [86_400.0 * 20_000]
-    monkeypatch.setattr("time.time", lambda: now[0])
-    return now
-
-
 async def test_who_sends_many_wrong_keys_has_to_wait(time: list[float], log: pytest.LogCaptureFixture) -> None:
     door = gate()
     assert [await tried(door, HOME, f"wrong{number}") for number in range(20)] == ["UNAUTHORIZED"] * 20
@@ -149,7 +149,7 @@ async def test_who_sends_many_wrong_keys_has_to_wait(time: list[float], log: pyt
     assert await tried(door, HOME, KEY) == "app"
 
 
-async def test_a_key_that_was_right_goes_on_working_beside_an_app_with_a_wrong_one(time: list[float]) -> None:
+async def test_a_key_that_was_right_goes_on_working_beside_an_app_with_a_wrong_one() -> None:
     door = gate()
     assert await tried(door, HOME, KEY) == "app"
     for _ in range(30):
@@ -159,7 +159,7 @@ async def test_a_key_that_was_right_goes_on_working_beside_an_app_with_a_wrong_o
     assert [await tried(door, HOME, KEY) for _ in range(2)] == ["UNAUTHORIZED", "RATE_LIMIT_EXCEEDED"]
 
 
-async def test_an_ipv6_home_is_one_address_however_many_it_uses(time: list[float]) -> None:
+async def test_an_ipv6_home_is_one_address_however_many_it_uses() -> None:
     door = gate()
     for number in range(20):
         assert await tried(door, client(f"2001:db8:0:1::{number:x}"), "wrong") == "UNAUTHORIZED"
@@ -167,7 +167,7 @@ async def test_an_ipv6_home_is_one_address_however_many_it_uses(time: list[float
     assert await tried(door, client("2001:db8:0:2::1"), "wrong") == "UNAUTHORIZED"
 
 
-async def test_no_key_is_no_wrong_key(time: list[float]) -> None:
+async def test_no_key_is_no_wrong_key() -> None:
     door = gate(allow_localhost=True)
     here = client("127.0.0.1")
     for _ in range(30):
@@ -181,7 +181,7 @@ async def test_no_key_is_no_wrong_key(time: list[float]) -> None:
         assert await tried(door, HOME, "wrong") == "anyone"
 
 
-async def test_what_is_remembered_of_right_keys_has_an_end(time: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_remembered_of_right_keys_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "_MOST_REMEMBERED", 3)
     door = gate()
     visitors = [client(f"192.0.2.{number}") for number in range(1, 6)]

@@ -99,7 +99,7 @@ class Counter:
             try:
                 async with asyncio.timeout(_PATIENCE_SECONDS):
                     quota = await _hit(self._limiter, self._redis, rate_limit, name)
-            except (StorageError, TimeoutError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - uvloop, idna, ...: whatever it is, the service goes on
                 if not self._away:
                     cause = error.storage_error if isinstance(error, StorageError) else error
                     log.warning(
