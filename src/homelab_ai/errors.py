@@ -12,6 +12,7 @@
     ├── PayloadTooLarge         413  PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType    415  UNSUPPORTED_MEDIA_TYPE
     ├── RateLimitExceeded       429  RATE_LIMIT_EXCEEDED
+    ├── HeadersTooLarge         431  HEADERS_TOO_LARGE
     ├── InternalError           500  INTERNAL_ERROR
     ├── InferenceFailed         500  INFERENCE_FAILED
     ├── ModelLoadFailed         503  MODEL_LOAD_FAILED
@@ -154,6 +155,14 @@ class RateLimitExceeded(ServiceError):
     code = "RATE_LIMIT_EXCEEDED"
     status = 429
     example_details: ClassVar[Mapping[str, Any]] = {"rate_limit": "600/minute", "retry_after_seconds": 12}
+
+
+class HeadersTooLarge(ServiceError):
+    """The request's address and headers are larger, or the headers are more, than `details` says may be."""
+
+    code = "HEADERS_TOO_LARGE"
+    status = 431
+    example_details: ClassVar[Mapping[str, Any]] = {"max_bytes": 32768, "max_headers": 100}
 
 
 class InternalError(ServiceError):

@@ -21,6 +21,7 @@ def serve(
     import uvicorn  # noqa: PLC0415 - other commands need none of this, which takes half a second
 
     from homelab_ai.app import create_app  # noqa: PLC0415
+    from homelab_ai.server import Protocol, allow_many_files  # noqa: PLC0415
     from homelab_ai.settings import ConfigurationError, load_settings  # noqa: PLC0415
 
     # Where there is nobody to read them: uvicorn does not expect that.
@@ -30,12 +31,12 @@ def serve(
         settings = load_settings(config)
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None
+    allow_many_files()
     uvicorn.run(
         create_app(settings),
         host=host or settings.server.host,
         port=port or settings.server.port,
-        # It bounds what a client may send as headers; httptools, which uvicorn takes where it is installed, does not.
-        http="h11",
+        http=Protocol,
         access_log=False,
         # Who the client is, is for `api.client` to say.
         proxy_headers=False,
