@@ -3,8 +3,11 @@
 from homelab_ai.app import create_app
 from homelab_ai.server import Edge
 from homelab_ai.settings import ConfigurationError, load_settings
+from homelab_ai.telemetry import logs
 
 try:
-    app = Edge(create_app(load_settings()))
+    settings = load_settings()
 except ConfigurationError as error:
     raise SystemExit(str(error)) from None
+logs.configure(settings.logging.format, settings.logging.level)
+app = Edge(create_app(settings))

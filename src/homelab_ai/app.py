@@ -57,7 +57,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Services]:
-        logs.configure()
+        logs.configure(settings.logging.format, settings.logging.level)
         for name in reserved_in_use(settings):
             log.warning("%s is set, but has no effect in this version", name)
         state = State.open(settings.data_dir)

@@ -1,7 +1,9 @@
 """The two logs: the access line that nothing can forge, and application lines that name their request."""
 
+import json
 import logging
 import re
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +27,8 @@ REQUEST: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("homelab_ai", "homelab_ai.access", "uvicorn.access")]
+    names = ("homelab_ai", "homelab_ai.access", "uvicorn", "uvicorn.access", "asyncio")
+    loggers = [logging.getLogger(name) for name in names]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
     for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
@@ -118,3 +121,80 @@ def test_the_server_writes_no_access_line_of_its_own(capsys: Captured) -> None:
     logs.configure()
     logging.getLogger("uvicorn.access").info('127.0.0.1:1 - "GET / HTTP/1.1" 200')
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_request_in_json_has_the_same_fields_by_name(capsys: Captured) -> None:
+    logs.configure("json", "error")
+    logs.log_access(**{**REQUEST, "endpoint": '/a"b\n\u2028|'})
+    (line,) = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    assert list(told) == ["timestamp", "request_id", "client_ip", "endpoint", "status", "duration_ms", "model"]
+    assert (told["endpoint"], told["status"], told["duration_ms"]) == ('/a"b???', 200, 12.3)
+
+
+def test_an_application_line_in_json(capsys: Captured) -> None:
+    logs.configure("json")
+    token = logs.current_request_id.set("abc-1")
+    logging.getLogger("homelab_ai.room").warning("a %s", "thing\n\x1b[2J\u2028")
+    logs.current_request_id.reset(token)
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told.pop("timestamp"))
+    assert told == {
+        "level": "warning",
+        "logger": "homelab_ai.room",
+        "request_id": "abc-1",
+        "message": "a thing\n\x1b[2J",
+    }
+
+
+@pytest.mark.parametrize(("level", "count"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+def test_the_level_is_that_of_the_application_log_alone(capsys: Captured, level: str, count: int) -> None:
+    logs.configure("text", level)
+    log = logging.getLogger("homelab_ai.room")
+    for say in (log.debug, log.info, log.warning, log.error):
+        say("something")
+    logs.log_access(**REQUEST)
+    out, err = capsys.readouterr()
+    assert (out.count("\n"), err.count("\n")) == (1, count)
+
+
+def fail(form: logs.Format, error: BaseException, name: str = "homelab_ai.room") -> None:
+    logs.configure(form)
+    try:
+        try:
+            int("another secret")
+        except ValueError:
+            raise error  # noqa: B904 - its context is what the test is about
+    except BaseException:
+        logging.getLogger(name).exception("it failed")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_of_an_exception_the_place_is_told_and_not_the_text(capsys: Captured, form: logs.Format) -> None:
+    fail(form, ExceptionGroup("a secret", [KeyError("a secret"), UnicodeError("a secret")]))
+    told = capsys.readouterr().err
+    for name in ("ValueError", "ExceptionGroup", "KeyError", "UnicodeError", "it failed", "in fail"):
+        assert name in told
+    # The source of the line that raised it is told, which quotes what stands there; nothing else does.
+    assert not re.search(r"Error: |Group: ", told)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), sqlite3.OperationalError("disk is full")])
+def test_what_the_system_says_is_told(capsys: Captured, error: Exception) -> None:
+    fail("text", error)
+    assert capsys.readouterr().err.endswith(f"{type(error).__name__}: {error}\n")
+
+
+def test_nothing_in_the_application_log_moves_the_terminal(capsys: Captured) -> None:
+    logs.configure()
+    logging.getLogger("homelab_ai.room").info("a\x1b[2Jb\u2028c\u202ed\udc00\r\te")
+    assert capsys.readouterr().err.endswith(" a?[2Jb?c?d??\te\n")
+
+
+def test_asyncio_keeps_to_itself_what_its_tasks_were_given(capsys: Captured) -> None:
+    logs.configure()
+    logging.getLogger("asyncio").error(
+        "Task exception was never retrieved\nfuture: <Task exception=KeyError('secret')>"
+    )
+    assert capsys.readouterr().err.endswith("Task exception was never retrieved\n")

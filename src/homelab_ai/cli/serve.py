@@ -23,6 +23,7 @@ def serve(
     from homelab_ai.app import create_app  # noqa: PLC0415
     from homelab_ai.server import Protocol, allow_many_files  # noqa: PLC0415
     from homelab_ai.settings import ConfigurationError, load_settings  # noqa: PLC0415
+    from homelab_ai.telemetry import logs  # noqa: PLC0415
 
     # Where there is nobody to read them: uvicorn does not expect that.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for good
@@ -32,11 +33,13 @@ def serve(
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None
     allow_many_files()
+    logs.configure(settings.logging.format, settings.logging.level)
     uvicorn.run(
         create_app(settings),
         host=host or settings.server.host,
         port=port or settings.server.port,
         http=Protocol,
+        log_config=None,
         access_log=False,
         # Who the client is, is for `api.client` to say.
         proxy_headers=False,

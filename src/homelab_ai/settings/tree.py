@@ -257,6 +257,17 @@ class LimitsSettings(_Section):
         return int(self.max_body_mb * BYTES_PER_MB)
 
 
+class LoggingSettings(_Section):
+    """What the two logs look like: requests on standard output, everything else on standard error."""
+
+    format: Annotated[Literal["text", "json"], expecting("text or json")] = Field(
+        default="text", description="text for people, or json: an object in each line, for programs that collect logs."
+    )
+    level: Annotated[Literal["debug", "info", "warning", "error"], expecting("debug, info, warning or error")] = Field(
+        default="info", description="From where on things are told. The lines of requests are always written."
+    )
+
+
 class ApiKeySettings(_Frozen):
     """One key, known by its hash, and what it opens."""
 
@@ -375,6 +386,7 @@ class Settings(_Section):
     )
     limits: LimitsSettings = Field(default=LimitsSettings(), description="How large one request may be.")
     security: SecuritySettings = Field(default=SecuritySettings(), description="Who may use the service.")
+    logging: LoggingSettings = Field(default=LoggingSettings(), description="What the logs look like.")
     crawl: Annotated[CrawlSettings, Mark.RESERVED] = Field(
         default=CrawlSettings(), description="How web pages are read, and which of them may be."
     )

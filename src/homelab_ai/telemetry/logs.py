@@ -1,17 +1,23 @@
 """Two logs: one line for each request on standard output, everything else on standard error.
 
 An access line is `timestamp | request_id | client_ip | endpoint | status | duration_ms | model`, and nothing that a
-client sends can add a line or a column to it. Application log lines name the request they belong to.
+client sends can add a line or a column to it. Application log lines name the request they belong to. Either is text or,
+for programs that collect logs, a JSON object in each line.
+
+Of an exception the log holds where it happened, and not what it says, which may quote what a user sent.
 """
 
+import json
 import logging
 import re
 import select
+import sqlite3
 import sys
 import time
+import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import ClassVar, TextIO
+from typing import Any, ClassVar, Literal, TextIO
 
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="-")
 """Id of the request that this task works for."""
@@ -21,13 +27,23 @@ access_log = logging.getLogger("homelab_ai.access")
 
 _SURE_TO_FIT = select.PIPE_BUF // 4  # characters, of up to four bytes: what a pipe that takes anything takes whole
 _FORGED = re.compile(r"[^\x21-\x7b\x7d-\x7e]")  # anything but visible ASCII; and no column separator
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # what a terminal obeys
+_SPEAKS_FOR_THE_SYSTEM = (OSError, sqlite3.Error)
+
+Format = Literal["text", "json"]
 
 
-def configure() -> None:
-    """Set up both logs, uvicorn's own lines included, and silence its access log. Safe to call twice."""
-    for name in ("homelab_ai", "uvicorn"):
-        _only_handler(logging.getLogger(name), _NeverBlocking(sys.stderr), _ApplicationFormatter())
-    _only_handler(access_log, _NeverBlocking(sys.stdout), logging.Formatter("%(message)s"))
+def configure(form: Format = "text", level: str = "info") -> None:
+    """Set up both logs, uvicorn's own lines included, and silence its access log. Safe to call twice.
+
+    `level` is that of the application log. The access log has all requests, always.
+    """
+    json_lines = form == "json"
+    application = _ApplicationJson() if json_lines else _ApplicationText()
+    for name in ("homelab_ai", "uvicorn", "asyncio"):
+        _only_handler(logging.getLogger(name), _NeverBlocking(sys.stderr), application, level.upper())
+    access = _AccessJson() if json_lines else _AccessText()
+    _only_handler(access_log, _NeverBlocking(sys.stdout), access, "INFO")
     # uvicorn would write a second line of its own for each request.
     server = logging.getLogger("uvicorn.access")
     server.handlers.clear()
@@ -36,18 +52,30 @@ def configure() -> None:
 
 def log_access(*, request_id: str, client: str, endpoint: str, status: int, seconds: float, model: str) -> None:
     """Write the line of one request. `seconds` is from its first byte here to the last byte of the answer."""
-    columns = (request_id, client, endpoint, str(status), f"{seconds * 1000:.1f}", model)
-    access_log.info(" | ".join([_now(), *(_FORGED.sub("?", column)[:200] for column in columns)]))
+    columns: dict[str, str | float] = {
+        "timestamp": _now(),
+        "request_id": _visible(request_id),
+        "client_ip": _visible(client),
+        "endpoint": _visible(endpoint),
+        "status": status,
+        "duration_ms": round(float(seconds) * 1000, 1),
+        "model": _visible(model),
+    }
+    access_log.info("request", extra={"columns": columns})
+
+
+def _visible(column: str) -> str:
+    return _FORGED.sub("?", column[:200])
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _only_handler(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:
+def _only_handler(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter, level: str) -> None:
     handler.setFormatter(formatter)
     logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     logger.propagate = False
 
 
@@ -84,15 +112,67 @@ def _takes_more(stream: TextIO) -> bool:
     return bool(poll.poll(0))
 
 
-class _ApplicationFormatter(logging.Formatter):
+class _AccessText(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        columns: dict[str, str | float] = vars(record)["columns"]
+        return " | ".join(map(str, columns.values()))
+
+
+class _AccessJson(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(vars(record)["columns"])
+
+
+class _Application(logging.Formatter):
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format: ClassVar[str | None] = "%s.%03dZ"  # type: ignore[misc]
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s")
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        return "\n".join(_story(ei[1], set())) if ei and ei[1] else ""
 
+    @staticmethod
+    def message_of(record: logging.LogRecord) -> str:
+        """What there is to say, without the exception."""
+        message = record.getMessage()
+        # asyncio goes on with the arguments and results of what failed.
+        return message.partition("\n")[0] if record.name == "asyncio" else message
+
+
+class _ApplicationText(_Application):
     def format(self, record: logging.LogRecord) -> str:
-        record.request_id = current_request_id.get()
+        start = f"{self.formatTime(record)} {record.levelname} {record.name} [{current_request_id.get()}]"
+        parts = [f"{start} {self.message_of(record)}", self.formatException(record.exc_info)]
         # Whatever a traceback or a library says stands further in than any line of ours.
-        return super().format(record).rstrip().replace("\n", "\n    ")
+        return _UNSEEN.sub("?", "\n".join(filter(None, parts)).rstrip()).replace("\n", "\n    ")
+
+
+class _ApplicationJson(_Application):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "timestamp": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "request_id": current_request_id.get(),
+            "message": self.message_of(record).rstrip(),
+        }
+        if exception := self.formatException(record.exc_info):
+            entry["exception"] = exception
+        return json.dumps(entry)
+
+
+def _story(error: BaseException, told: set[int]) -> list[str]:
+    """What a traceback tells, with what led to it first, but for the texts of the errors."""
+    if id(error) in told:
+        return []
+    told.add(id(error))
+    lines: list[str] = []
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before and (led := _story(before, told)):
+        lines += [*led, "which led to:"]
+    for inner in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        lines += [*_story(inner, told), "which is one of:"]
+    lines += ["Traceback (most recent call last):", *"".join(traceback.format_tb(error.__traceback__)).splitlines()]
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return [*lines, f"{name}: {error}" if isinstance(error, _SPEAKS_FOR_THE_SYSTEM) else name]
