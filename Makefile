@@ -30,7 +30,8 @@ soak: ## the long form of what `make test` runs in short: thousands of examples 
 		HOMELAB_AI_TEST_REQUESTS=10000 $(BIN)/python -m pytest \
 		tests/unit/test_registry_properties.py tests/unit/test_batcher.py tests/unit/test_turns.py \
 		tests/integration/test_cycles.py tests/integration/test_decoder.py \
-		tests/faults/test_images.py tests/faults/test_on_demand.py tests/e2e/test_logs.py $(ARGS)
+		tests/faults/test_images.py tests/faults/test_on_demand.py tests/e2e/test_logs.py \
+		tests/contract/test_generated_requests.py $(ARGS)
 	@for round in $$(seq 20); do $(BIN)/python -m pytest tests/faults $(ARGS) || exit 1; done
 
 lint: ## check style, imports and types

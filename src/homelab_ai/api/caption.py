@@ -103,14 +103,16 @@ class CaptionResponse(BaseModel):
 def _bodies() -> dict[str, Any]:
     """Describe the two kinds of body that the route takes, for FastAPI cannot say so itself."""
     schema = CaptionRequest.model_json_schema()
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "The image files."}
+    file = {"type": "string", "format": "binary"}
+    files = {"type": "array", "items": file, "minItems": 1, "description": "The image files."}
     fields = {name: field for name, field in schema["properties"].items() if name not in {"image", "batch"}}
-    form = {"type": "object", "properties": {"image": files, **fields}, "required": ["image"]}
+    properties = {"image": files, **fields}
+    form = {"type": "object", "properties": properties, "required": ["image"], "additionalProperties": False}
     return {
         "required": True,
         "content": {
             _FORM: {"schema": form, "encoding": {"image": {"contentType": "image/*"}}},
-            "application/json": {"schema": schema},
+            "application/json": {"schema": {**schema, "anyOf": [{"required": ["image"]}, {"required": ["batch"]}]}},
         },
     }
 

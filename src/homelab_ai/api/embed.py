@@ -35,7 +35,8 @@ class EmbedRequest(RequestBody):
 
     texts: Annotated[list[str], FailFast(), BeforeValidator(_no_single_text)] = Field(
         description="One to `limits.max_texts` texts (4096 unless set otherwise). An empty text is a text: it gets "
-        "the vector that the model gives it."
+        "the vector that the model gives it.",
+        json_schema_extra={"minItems": 1},
     )
     model: str | None = Field(
         default=None, max_length=512, description="Id, alias or hub name of the model; the default model when absent."

@@ -152,7 +152,7 @@ class AddModelRequest(RequestBody, TextEmbeddingModel):
 class ChangeModelRequest(RequestBody):
     """What is to be changed. What is left out stays as it is."""
 
-    model_config = ConfigDict(strict=True, json_schema_extra={"example": {"default": True}})
+    model_config = ConfigDict(strict=True, json_schema_extra={"example": {"default": True}, "minProperties": 1})
 
     default: Annotated[Literal[True], expecting("true; to have another default, make that one the default")] = Field(
         default=True, description="Have it answer requests of its type that name no model, in the place of another."
