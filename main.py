@@ -7,7 +7,7 @@ from homelab_ai.telemetry import logs
 
 try:
     settings = load_settings()
+    app = Edge(create_app(settings))
 except ConfigurationError as error:
     raise SystemExit(str(error)) from None
 logs.configure(settings.logging.format, settings.logging.level)
-app = Edge(create_app(settings))

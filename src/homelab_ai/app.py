@@ -1,6 +1,7 @@
 """`create_app`: the only place where the parts meet."""
 
 import asyncio
+import importlib
 import logging
 import sys
 from collections.abc import AsyncIterator
@@ -32,13 +33,16 @@ from homelab_ai.models.catalogue import Kind
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.hosts.host import Host, StartHost
 from homelab_ai.models.registry import LocalModels
-from homelab_ai.settings import Settings, reserved_in_use
+from homelab_ai.settings import ConfigurationError, Settings, reserved_in_use
 from homelab_ai.state import State, StateError
 from homelab_ai.telemetry import logs
 
 log = logging.getLogger(__name__)
 
 _ENGINES: dict[Kind, str] = {"text_embedding": embedding.ENGINE, "image_caption": captioning.ENGINE}
+
+# FastAPI's own spans and logs would hold paths, queries and the texts of errors, and a variable could turn them on.
+_NO_TELEMETRY = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 
 _DESCRIPTION = """
 Text embeddings and image captions for every app in a home. (Clean web pages are to come.)
@@ -53,6 +57,9 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
     """Put the service together. Nothing is opened or started before the server starts it.
 
     `clock` is the time by which models are unloaded and tried again: the event loop's, unless another is given.
+
+    Raises:
+        ConfigurationError: when a setting needs what is not installed.
     """
 
     @asynccontextmanager
@@ -93,8 +100,10 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
         static_url="/docs/assets",
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
         middleware=[
             Middleware(_PlainStartErrors),
+            *_tracing(settings),
             Middleware(ContextMiddleware, root_path=settings.server.root_path),
             Middleware(AccessMiddleware),
             Middleware(
@@ -112,6 +121,19 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
         app.include_router(room.router)
     app.openapi = partial(documents.openapi, app)  # type: ignore[method-assign]
     return app
+
+
+def _tracing(settings: Settings) -> list[Middleware]:
+    if not settings.tracing.enabled:
+        return []
+    try:
+        tracing = importlib.import_module("homelab_ai.telemetry.tracing")
+    except ModuleNotFoundError as error:
+        install = "pip install -c constraints.txt -e '.[tracing]'"
+        raise ConfigurationError(
+            [f"tracing.enabled: needs what is not installed; install it with: {install}"]
+        ) from error
+    return [Middleware(tracing.TracingMiddleware)]
 
 
 _TO_BE_MENDED = (StateError, CounterUnavailableError)

@@ -359,6 +359,7 @@ def test_reserved_settings_are_named_when_they_are_used(path: str, value: Any) -
         ("security.allow_localhost", True),
         ("logging.format", "json"),
         ("logging.level", "debug"),
+        ("tracing.enabled", True),
         ("security.ip_allowlist", ["10.0.0.0/8"]),
         ("security.networks", [{"cidr": "10.0.0.0/8", "name": "lan"}]),
         ("security.rate_limit", "1/second"),

@@ -30,12 +30,13 @@ def serve(
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     try:
         settings = load_settings(config)
+        app = create_app(settings)
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None
     allow_many_files()
     logs.configure(settings.logging.format, settings.logging.level)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=host or settings.server.host,
         port=port or settings.server.port,
         http=Protocol,

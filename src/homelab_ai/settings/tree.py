@@ -268,6 +268,17 @@ class LoggingSettings(_Section):
     )
 
 
+class TracingSettings(_Section):
+    """Whether each request is told to OpenTelemetry."""
+
+    enabled: Switch = Field(
+        default=False,
+        description="Send a span for each request to a collector of OpenTelemetry. Where it is, say "
+        "OTEL_EXPORTER_OTLP_ENDPOINT and OpenTelemetry's other variables (without them: this machine, port 4318). "
+        "Needs the extra `tracing`.",
+    )
+
+
 class ApiKeySettings(_Frozen):
     """One key, known by its hash, and what it opens."""
 
@@ -387,6 +398,9 @@ class Settings(_Section):
     limits: LimitsSettings = Field(default=LimitsSettings(), description="How large one request may be.")
     security: SecuritySettings = Field(default=SecuritySettings(), description="Who may use the service.")
     logging: LoggingSettings = Field(default=LoggingSettings(), description="What the logs look like.")
+    tracing: TracingSettings = Field(
+        default=TracingSettings(), description="Spans of OpenTelemetry. None is made, nor sent anywhere, by default."
+    )
     crawl: Annotated[CrawlSettings, Mark.RESERVED] = Field(
         default=CrawlSettings(), description="How web pages are read, and which of them may be."
     )

@@ -40,7 +40,7 @@ def configure(form: Format = "text", level: str = "info") -> None:
     """
     json_lines = form == "json"
     application = _ApplicationJson() if json_lines else _ApplicationText()
-    for name in ("homelab_ai", "uvicorn", "asyncio"):
+    for name in ("homelab_ai", "uvicorn", "asyncio", "opentelemetry"):
         _only_handler(logging.getLogger(name), _NeverBlocking(sys.stderr), application, level.upper())
     access = _AccessJson() if json_lines else _AccessText()
     _only_handler(access_log, _NeverBlocking(sys.stdout), access, "INFO")
