@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -198,3 +199,16 @@ def test_asyncio_keeps_to_itself_what_its_tasks_were_given(capsys: Captured) -> 
         "Task exception was never retrieved\nfuture: <Task exception=KeyError('secret')>"
     )
     assert capsys.readouterr().err.endswith("Task exception was never retrieved\n")
+
+
+def test_what_comes_after_a_line_that_was_torn_stands_in_a_line_of_its_own() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(writing, "w") as stream, os.fdopen(reading, "rb") as reader:
+        handler = logs._NeverBlocking(stream)
+        long = logging.makeLogRecord({"msg": "x" * 3_000_000})  # more than any pipe holds
+        handler.emit(long)
+        handler.emit(long)
+        assert reader.read()
+        handler.emit(logging.makeLogRecord({"msg": "whole"}))
+        assert reader.read() == b"\nwhole\n"

@@ -83,20 +83,23 @@ class _NeverBlocking(logging.StreamHandler[TextIO]):
     """Drops what nobody reads: a full pipe or a stopped terminal must not stop the event loop, which writes here."""
 
     _lost = 0
+    _torn = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, unless that would have to wait."""
-        lines = self.format(record) + self.terminator
+        lines = self.terminator * self._torn + self.format(record) + self.terminator
         try:
             for start in range(0, len(lines), _SURE_TO_FIT):
                 if not _takes_more(self.stream):
                     self._lost += 1
+                    self._torn = self._torn or start > 0  # what comes next must not stand in the same line
                     return
                 self.stream.write(lines[start : start + _SURE_TO_FIT])
                 self.flush()
         except (OSError, ValueError):  # the reader has gone, or the stream is closed
             self._lost += 1
         else:
+            self._torn = False
             if self._lost:
                 lost, self._lost = self._lost, 0
                 log.warning("%d lines of %s are lost: nobody read them", lost, getattr(self.stream, "name", "a log"))
