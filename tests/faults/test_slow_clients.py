@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import select
 import socket
 import time
@@ -13,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from support.server import KEYLESS, REPOSITORY, Server, wait_for
+from support.server import REPOSITORY, Server, wait_for
 
 HURRIED = """
 import sys
@@ -129,7 +128,7 @@ def test_an_idle_connection_stays_and_a_slow_body_has_its_own_time(tmp_path: Pat
             connection.sendall(b": [] }")
             assert heard(connection).startswith(b"HTTP/1.1 400 ")
         assert client.get("/health").status_code == 200
-        assert held(server) == 1
+        wait_for(lambda: held(server) == 1)
 
 
 def test_the_rest_of_a_body_that_was_refused_is_not_awaited_for_ever(tmp_path: Path) -> None:
@@ -173,14 +172,14 @@ def test_full_of_requests_at_work_it_refuses_the_next(tmp_path: Path) -> None:
         "import sys; from homelab_ai.server import Protocol; Protocol.most_connections = 3; "
         "from homelab_ai.cli import main; main()"
     )
-    environment = os.environ | KEYLESS
-    with Server(tmp_path, command=("-c", program, "serve"), environment=dict(environment)) as server:
+    with Server(tmp_path, command=("-c", program, "serve")) as server:
         head = b"POST /api/embed HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         with contextlib.ExitStack() as stack:
             for _ in range(3):
-                stack.enter_context(connect(server, head + b"Content-Length: 9\r\n\r\n"))
-            wait_for(lambda: held(server) == 3)
-            time.sleep(0.3)  # until all heads have been read
+                waiting = stack.enter_context(
+                    connect(server, head + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+                )
+                assert waiting.recv(100).startswith(b"HTTP/1.1 100 "), "it is at work, and waits for the body"
             with connect(server) as fourth:
                 head, _, answer = heard(fourth).partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 503 ")
