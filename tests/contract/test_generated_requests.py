@@ -46,17 +46,21 @@ def cases(operation: Any, mode: GenerationMode) -> st.SearchStrategy[Case[Any]]:
     return st.one_of(anything, *known)
 
 
+def encoded(header: tuple[str, str | bytes]) -> tuple[bytes, bytes]:
+    name, value = header
+    return name.encode(), value if isinstance(value, bytes) else value.encode("latin-1")
+
+
 def sent(client: TestClient, case: Case[Any], headers: dict[str, str]) -> None:
     """Send a request as it was made up, but for these headers; fail unless the answer is one that is documented."""
     prepared = requests.Request(**case.as_transport_kwargs(base_url="http://localhost")).prepare()
+    made_up = {name.lower(): value for name, value in prepared.headers.items() if name != "Connection"}
+    given = {**made_up, **{name.lower(): value for name, value in headers.items()}}
+    body = prepared.body
     assert prepared.method
     assert prepared.url
-    response = client.request(
-        prepared.method,
-        prepared.url,
-        headers=[(name, value) for name, value in {**prepared.headers, **headers}.items() if name != "Connection"],
-        content=prepared.body,
-    )
+    assert body is None or isinstance(body, str | bytes)
+    response = client.request(prepared.method, prepared.url, headers=[*map(encoded, given.items())], content=body)
     assert response.status_code < 500, response.text
     case.validate_response(response, checks=CHECKS)
 
