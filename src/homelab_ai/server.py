@@ -47,6 +47,7 @@ class Protocol(H11Protocol):
         self._since = 0.0
         self._unread_timer: asyncio.TimerHandle | None = None
         self._unread = 0
+        self._unread_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Make room for the connection, or refuse it."""
@@ -131,7 +132,7 @@ class Protocol(H11Protocol):
         """Give the client time, from now, to read of what is written."""
         if self._unread_timer:
             self._unread_timer.cancel()
-        self._unread = self.transport.get_write_buffer_size()
+        self._unread, self._unread_since = self.transport.get_write_buffer_size(), self.loop.time()
         later = self.loop.call_later
         self._unread_timer = later(self.unread_seconds, self._look_at_reading) if self._unread else None
 
@@ -146,13 +147,19 @@ class Protocol(H11Protocol):
     # --- ends
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest without a request at work; tell whether there is one."""
-        idle = [other for other in self.connections if isinstance(other, Protocol) and other.is_idle]
-        others = [other for other in idle if other is not self]
-        if others:
+        """Close the connection that has waited longest without a request at work; tell whether there is one.
+
+        Where there is none, the client that has left its answer unread for longest is cut off.
+        """
+        others = [other for other in self.connections if isinstance(other, Protocol) and other is not self]
+        if idle := [other for other in others if other.is_idle]:
             # Those that have never had an answer go first: they may never have meant to ask.
-            min(others, key=lambda other: (other.cycle is not None, other.since)).close()
-        return bool(others)
+            min(idle, key=lambda other: (other.cycle is not None, other.since)).close()
+        elif unread := [other for other in others if other.is_unread]:
+            min(unread, key=lambda other: other.unread_since).transport.abort()
+        else:
+            return False
+        return True
 
     @property
     def is_idle(self) -> bool:
@@ -165,9 +172,19 @@ class Protocol(H11Protocol):
         return answered
 
     @property
+    def is_unread(self) -> bool:
+        """Whether it is the client that everything waits for."""
+        return self._unread_timer is not None and self.transport.get_write_buffer_size() > 0
+
+    @property
     def since(self) -> float:
         """When what it waits for began, by the event loop's clock."""
         return self._since
+
+    @property
+    def unread_since(self) -> float:
+        """When it was last seen that the client reads."""
+        return self._unread_since
 
     def close(self) -> None:
         """Close the connection when what is written has been read; a client that does not read is cut off."""

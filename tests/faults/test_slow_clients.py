@@ -167,12 +167,14 @@ def test_more_files_may_be_open_than_the_shell_allows(tmp_path: Path) -> None:
         assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
 
 
+FEW = (
+    "import sys; from homelab_ai.server import Protocol; Protocol.most_connections = 3; "
+    "from homelab_ai.cli import main; main()"
+)
+
+
 def test_full_of_requests_at_work_it_refuses_the_next(tmp_path: Path) -> None:
-    program = (
-        "import sys; from homelab_ai.server import Protocol; Protocol.most_connections = 3; "
-        "from homelab_ai.cli import main; main()"
-    )
-    with Server(tmp_path, command=("-c", program, "serve")) as server:
+    with Server(tmp_path, command=("-c", FEW, "serve")) as server:
         head = b"POST /api/embed HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         with contextlib.ExitStack() as stack:
             for _ in range(3):
@@ -187,3 +189,18 @@ def test_full_of_requests_at_work_it_refuses_the_next(tmp_path: Path) -> None:
             assert json.loads(answer)["error"]["code"] == "RESOURCE_EXHAUSTED"
         wait_for(lambda: held(server) == 0)
         assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
+
+
+def test_full_of_clients_that_do_not_read_it_answers_the_next(tmp_path: Path) -> None:
+    with Server(tmp_path, command=("-c", FEW, "serve")) as server, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            lazy = stack.enter_context(connect(server))
+            lazy.sendall(b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+            assert lazy.recv(10).startswith(b"HTTP/1.1 ")  # and no more
+
+        def answered() -> bool:
+            with server.client() as client:
+                return client.get("/health").status_code == 200
+
+        wait_for(answered)  # as soon as what they leave unread fills all buffers
+        assert "Traceback" not in server.stderr
