@@ -5,6 +5,7 @@ from typing import Any
 
 from homelab_ai.models.batcher import Batcher
 from homelab_ai.models.hosts.host import HostPlan
+from homelab_ai.models.observer import Observer
 from homelab_ai.models.turns import Turns
 from homelab_ai.settings import BatchingSettings
 from support.clock import Clock
@@ -14,14 +15,14 @@ from support.hosts import VECTORS, FakeHost, vector_of
 class Bench:
     """A batcher over a fake host that works only when it is let."""
 
-    def __init__(self, turns: Turns | None = None, **batching: Any) -> None:
+    def __init__(self, turns: Turns | None = None, observer: Observer | None = None, **batching: Any) -> None:
         """`turns` are those that it shares with others, if any."""
         self.clock = Clock()
         self.turns = turns or Turns(4, self.clock)
         self.host = FakeHost(HostPlan("model", "an.engine", {}, 10))
         self.host.busy = asyncio.Event()
         self.batcher = Batcher(
-            self.host, BatchingSettings.model_validate({"window_ms": 0, **batching}), self.turns, self.clock
+            self.host, BatchingSettings.model_validate({"window_ms": 0, **batching}), self.turns, self.clock, observer
         )
 
     def ask(self, *items: str, **how: Any) -> asyncio.Task[list[Any]]:

@@ -50,6 +50,8 @@ class FakeHost(Host):
         """While set to an event, the end of the process waits for it."""
         self.takes: Footprint | None = Footprint(10_000_000)
         self._dead = asyncio.Event()
+        self.says: dict[str, Any] = {}
+        """What it says in the header of every answer, beside what is needed."""
         self.busy: asyncio.Event | None = None
         """While set to an event, runs wait for it."""
         self.on_run: FailingRun = lambda texts: None
@@ -102,7 +104,7 @@ class FakeHost(Host):
             raise error
         matrix = np.array([vector_of(text) for text in texts], dtype=np.float32)
         truncated = [position for position, text in enumerate(texts) if len(text) > 1000]
-        return Answer({"shape": matrix.shape, "truncated": truncated}, matrix.tobytes())
+        return Answer({"shape": matrix.shape, "truncated": truncated, **self.says}, matrix.tobytes())
 
 
 class Vectors:
@@ -159,7 +161,7 @@ class FakeCaptioner(FakeHost):
         if error := self.on_run(names):
             raise error
         asked = f", asked {options['prompt']}" if options["prompt"] else ""
-        return Answer({}, orjson.dumps([f"a picture of {name}{asked}" for name in names]))
+        return Answer(self.says, orjson.dumps([f"a picture of {name}{asked}" for name in names]))
 
 
 _KINDS: dict[str, type[FakeHost]] = {captioning.ENGINE: FakeCaptioner, decoder.ENGINE: FakeDecoder}

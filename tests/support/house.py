@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from homelab_ai.models.memory import BYTES_PER_GB, Footprint
+from homelab_ai.models.observer import Observer
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import Settings
 from homelab_ai.state import State
@@ -25,6 +26,7 @@ class House:
         state: State | None = None,
         sizes: dict[str, Footprint] | None = None,
         more: Sequence[dict[str, Any]] = (),
+        observer: Observer | None = None,
         **resources: Any,
     ) -> None:
         entries = [
@@ -45,7 +47,14 @@ class House:
         self.hosts, self.clock = FakeHosts(), Clock()
         self.hosts.prepare = self._prepare
         self.busy: dict[str, asyncio.Event] = {}
-        self.models = LocalModels(settings, {"text_embedding": "an.engine"}, self.hosts, clock=self.clock, state=state)
+        self.models = LocalModels(
+            settings,
+            {"text_embedding": "an.engine"},
+            self.hosts,
+            clock=self.clock,
+            state=state,
+            observer=observer,
+        )
 
     def _prepare(self, host: FakeHost) -> None:
         host.takes = self.sizes.get(host.plan.model_id, Footprint(BYTES_PER_GB))

@@ -18,6 +18,7 @@ from homelab_ai.models.batcher import Format, Lane
 from homelab_ai.models.catalogue import Catalogue, Model
 from homelab_ai.models.hosts.host import Answer, RunFailed
 from homelab_ai.models.registry import LocalModels
+from homelab_ai.models.timing import Timing
 from homelab_ai.settings import Settings
 from support.clock import Clock
 from support.hosts import DIMENSIONS, FakeHost, FakeHosts, vector_of
@@ -124,7 +125,7 @@ class Fixed:
         self._row = numbers
 
     @asynccontextmanager
-    async def lease(self, model: Model) -> AsyncIterator["Fixed"]:
+    async def lease(self, model: Model, timing: Timing | None = None) -> AsyncIterator["Fixed"]:
         yield self
 
     def preparing(self) -> AbstractContextManager[None]:

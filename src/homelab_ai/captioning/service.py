@@ -5,6 +5,7 @@ share runs of the model (`models.batcher`), and each image has its own caption o
 """
 
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from homelab_ai.models.catalogue import Model
 from homelab_ai.models.deadline import within
 from homelab_ai.models.hosts.host import Answer
 from homelab_ai.models.protocols import Models
+from homelab_ai.models.timing import Timing
 from homelab_ai.settings import Settings
 
 ENGINE = "homelab_ai.captioning.engines.choice"
@@ -67,11 +69,18 @@ class CaptionService:
         return self._models.catalogue.choose(name, "image_caption")
 
     async def caption(
-        self, images: Sequence[Image | ServiceError], model: Model, wishes: Wishes, lane: Lane = "interactive"
+        self,
+        images: Sequence[Image | ServiceError],
+        model: Model,
+        wishes: Wishes,
+        lane: Lane = "interactive",
+        *,
+        timing: Timing | None = None,
     ) -> list[str | ServiceError]:
         """Return one caption for each image, in their order, or the error that there is in its place.
 
-        Where an image could not even be read, its error may be given instead, and is given back.
+        Where an image could not even be read, its error may be given instead, and is given back. `timing` is told
+        where the time goes.
 
         Raises `InvalidRequest` for no image or too many, or a prompt that the model cannot follow; `ModelLoadFailed`,
         `InferenceFailed`, `RequestTimeout`, or `ResourceExhausted`.
@@ -83,16 +92,18 @@ class CaptionService:
                 "batch", f"{len(images)} images are more than the {self.max_images} that one request may hold"
             )
         async with within(self._timeout_seconds, model, send_fewer="images"):
-            return await self._caption(images, model, wishes, lane)
+            return await self._caption(images, model, wishes, lane, timing or Timing())
 
     async def _caption(
-        self, images: Sequence[Image | ServiceError], model: Model, wishes: Wishes, lane: Lane
+        self, images: Sequence[Image | ServiceError], model: Model, wishes: Wishes, lane: Lane, timing: Timing
     ) -> list[str | ServiceError]:
         options = {"prompt": wishes.prompt, "max_new_tokens": wishes.max_new_tokens, "num_beams": wishes.num_beams}
         # Under the lease, which loads nothing yet: what is decoded is held in memory, so it counts as a request does.
-        async with self._models.lease(model) as lease:
+        async with self._models.lease(model, timing) as lease:
             with lease.preparing():
+                started = time.perf_counter()
                 decoded = [await self._decoded(image) for image in images]
+                timing.add("decode", time.perf_counter() - started)
             pictures = [each for each in decoded if isinstance(each, Picture)]
             captions: list[Any] = await lease.run(_FORMAT, options, pictures, lane=lane) if pictures else []
         if any(caption is _NO_PROMPTS for caption in captions):

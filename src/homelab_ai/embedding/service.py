@@ -17,6 +17,7 @@ from homelab_ai.models.catalogue import Model
 from homelab_ai.models.deadline import within
 from homelab_ai.models.hosts.host import Answer
 from homelab_ai.models.protocols import Models
+from homelab_ai.models.timing import Timing
 from homelab_ai.settings import Settings
 
 ENGINE = "homelab_ai.embedding.engines.choice"
@@ -58,14 +59,20 @@ class EmbeddingService:
         return self._models.catalogue.choose(name, "text_embedding")
 
     async def embed(
-        self, texts: Sequence[str], model: Model, lane: Lane = "interactive", *, expected: str | None = None
+        self,
+        texts: Sequence[str],
+        model: Model,
+        lane: Lane = "interactive",
+        *,
+        expected: str | None = None,
+        timing: Timing | None = None,
     ) -> Embeddings:
         """Return one vector for each text.
 
         Texts longer than the model's window are cut, which the result says. What is in the lane `bulk` lets what is
-        `interactive` go first. Raises `InvalidRequest` for no text or too many, `Conflict` where the model's vectors
-        have another fingerprint than the `expected` one, `ModelLoadFailed`, `InferenceFailed`, `RequestTimeout`, or
-        `ResourceExhausted`.
+        `interactive` go first. `timing` is told where the time goes. Raises `InvalidRequest` for no text or too many,
+        `Conflict` where the model's vectors have another fingerprint than the `expected` one, `ModelLoadFailed`,
+        `InferenceFailed`, `RequestTimeout`, or `ResourceExhausted`.
         """
         if not texts:
             raise InvalidRequest.at("texts", "the list is empty; send at least one text")
@@ -74,10 +81,12 @@ class EmbeddingService:
                 "texts", f"{len(texts)} texts are more than the {self._max_texts} that one request may hold; send fewer"
             )
         async with within(self._timeout_seconds, model, send_fewer="texts"):
-            return await self._embed(texts, model, lane, expected)
+            return await self._embed(texts, model, lane, expected, timing)
 
-    async def _embed(self, texts: Sequence[str], model: Model, lane: Lane, expected: str | None) -> Embeddings:
-        async with self._models.lease(model) as lease:
+    async def _embed(
+        self, texts: Sequence[str], model: Model, lane: Lane, expected: str | None, timing: Timing | None
+    ) -> Embeddings:
+        async with self._models.lease(model, timing) as lease:
             fingerprint = (await lease.describe()).get("fingerprint")
             if expected is not None and expected != fingerprint:
                 raise Conflict(

@@ -24,6 +24,8 @@ from typing import Any, Literal, Protocol
 
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.hosts.host import Answer, Host, HostDied, RunFailed
+from homelab_ai.models.observer import Nobody, Observer
+from homelab_ai.models.timing import Timing
 from homelab_ai.models.turns import Turns
 from homelab_ai.settings import BatchingSettings
 
@@ -84,12 +86,25 @@ class _Job:
     done: asyncio.Future[list[Any]]
     weight: int
     """Of the items that are left."""
+    timing: Timing
+    waits_since: float | None
+    """None while it is in a run."""
+    begun: bool = False
     results: list[Any] = field(default_factory=list)
     """Of as many items as have been done so far."""
 
     @property
     def left(self) -> Sequence[Hashable]:
         return self.items[len(self.results) :]
+
+    def enter_run(self, now: float) -> None:
+        if self.waits_since is not None:
+            self.timing.add("queue", now - self.waits_since)
+        self.begun, self.waits_since = True, None
+
+    def leave_run(self, now: float, spent: Timing) -> None:
+        self.timing.add_all(spent)
+        self.waits_since = now
 
     def urgency(self, speed: float) -> float:
         """Its place in the order, the least first: seconds of work less seconds waited, but for the time of day."""
@@ -106,8 +121,11 @@ _Run = list[tuple[_Job, Sequence[Hashable]]]
 class Batcher:
     """Gives one host its runs. Every method belongs to the event loop's thread."""
 
-    def __init__(self, host: Host, settings: BatchingSettings, turns: Turns, clock: Clock) -> None:
+    def __init__(
+        self, host: Host, settings: BatchingSettings, turns: Turns, clock: Clock, observer: Observer | None = None
+    ) -> None:
         self._host = host
+        self._observer = observer or Nobody()
         self._settings = settings
         self._turns = turns
         self._clock = clock
@@ -128,6 +146,11 @@ class Batcher:
         """How long what waits now will take, as far as is known."""
         return sum(job.weight for job in self._jobs) / self._speed
 
+    @property
+    def queued(self) -> int:
+        """How many callers wait for their first run."""
+        return sum(not job.begun for job in self._waiting())
+
     @contextlib.contextmanager
     def expecting(self) -> Iterator[None]:
         """Let it be known, while a caller gets its items ready, that it comes."""
@@ -146,12 +169,17 @@ class Batcher:
         *,
         lane: Lane = "interactive",
         alone: bool = False,
+        timing: Timing | None = None,
     ) -> list[Any]:
-        """Return one result or `ItemFailed` for each item. Raises `HostDied`; may be cancelled at any time."""
+        """Return one result or `ItemFailed` for each item. Raises `HostDied`; may be cancelled at any time.
+
+        `timing` is told how long it has waited, and where the time of its runs went.
+        """
         if self._worker.done() or not self._host.alive:
             raise HostDied(self._host.cause_of_death())
-        done = asyncio.get_running_loop().create_future()
-        job = _Job(form, options, items, lane, alone, self._clock.time(), done, sum(map(form.weight, items)))
+        done, now = asyncio.get_running_loop().create_future(), self._clock.time()
+        weight = sum(map(form.weight, items))
+        job = _Job(form, options, items, lane, alone, now, done, weight, timing or Timing(), waits_since=now)
         self._jobs.append(job)
         self._arrival.set()
         try:
@@ -269,10 +297,11 @@ class Batcher:
     async def _carry_out(self, run: _Run) -> None:
         if not run:
             return
-        form, options, started = run[0][0].format, run[0][0].options, self._clock.time()
+        form, options, started, spent = run[0][0].format, run[0][0].options, self._clock.time(), Timing()
+        self._enter(run, started)
         items = list(dict.fromkeys(item for _, part in run for item in part))  # equal ones once
         try:
-            results = await self._results(form, options, items)
+            results = await self._results(form, options, items, spent)
         except Exception as error:
             for job, _ in run:
                 if not job.done.done():
@@ -285,13 +314,23 @@ class Batcher:
         self._last_callers, self._last_end = len(run), self._clock.time()
         for job, part in run:
             if not job.done.done():
+                job.leave_run(self._last_end, spent)
                 job.results += [results[item] for item in part]
                 job.weight -= sum(map(form.weight, part))
                 if len(job.results) == len(job.items):
                     job.done.set_result(job.results)
 
-    async def _results(self, form: Format, options: dict[str, Any], items: list[Hashable]) -> dict[Hashable, Any]:
+    def _enter(self, run: _Run, now: float) -> None:
+        for job, _ in run:
+            if not job.begun:
+                self._observer.waited(self._host.plan.model_id, now - job.came)
+            job.enter_run(now)
+
+    async def _results(
+        self, form: Format, options: dict[str, Any], items: list[Hashable], spent: Timing
+    ) -> dict[Hashable, Any]:
         """Have the host answer; where it fails, find by halves which items it fails on."""
+        started = self._clock.time()
         try:
             answer = await self._host.run(options, form.pack(items))
         except RunFailed as failure:
@@ -301,10 +340,17 @@ class Batcher:
                 return {items[0]: ItemFailed(failure)}
             middle = len(items) // 2
             return {
-                **await self._results(form, options, items[:middle]),
-                **await self._results(form, options, items[middle:]),
+                **await self._results(form, options, items[:middle], spent),
+                **await self._results(form, options, items[middle:], spent),
             }
+        self._take_note(answer, self._clock.time() - started, len(items), spent)
         return dict(zip(items, form.unpack(answer, len(items)), strict=True))
+
+    def _take_note(self, answer: Answer, seconds: float, items: int, spent: Timing) -> None:
+        """What an engine says of a run, as `hosts.engine` has it."""
+        self._observer.ran(self._host.plan.model_id, seconds, items, answer.header.get("tokens", 0))
+        for part, its_seconds in answer.header.get("seconds", {}).items():
+            spent.add(part, its_seconds)
 
     def _learn(self, weight: int, seconds: float, run_seconds: float) -> None:
         """Expect of the next run what this one has shown; a small one, which is mostly overhead, shows little."""

@@ -1,5 +1,6 @@
 """One request's hold on a model: runs on whatever host has it, and one host more where that dies under a run."""
 
+import asyncio
 import contextlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -8,6 +9,7 @@ from homelab_ai.errors import InferenceFailed
 from homelab_ai.models.batcher import Format, Lane
 from homelab_ai.models.hosts.host import HostDied
 from homelab_ai.models.residency import Resident, Slot
+from homelab_ai.models.timing import Timing
 
 _HOSTS_FOR_ONE_RUN = 5
 """A run that others keep from being answered by killing its host gives up in the end."""
@@ -28,7 +30,9 @@ class Lender(Protocol):
 class Lease:
     """The hold. It begins with the first run, and lasts until it is given back."""
 
-    def __init__(self, lender: Lender, slot: Slot) -> None:
+    def __init__(self, lender: Lender, slot: Slot, timing: Timing | None = None) -> None:
+        """`timing` is told where the time of the request goes."""
+        self._timing = timing or Timing()
         self._lender = lender
         self._slot = slot
         self._resident: Resident | None = None
@@ -54,7 +58,9 @@ class Lease:
         for _ in range(_HOSTS_FOR_ONE_RUN):
             batcher = (await self.hold()).batcher
             try:
-                return await batcher.run(form, options, items, lane=lane, alone=deaths_under_these_items > 0)
+                return await batcher.run(
+                    form, options, items, lane=lane, alone=deaths_under_these_items > 0, timing=self._timing
+                )
             except HostDied as died:
                 death = died
                 deaths_under_these_items += death.run_had_started
@@ -79,7 +85,11 @@ class Lease:
         if self._resident and not self._resident.host.alive:
             self.give_back()
         if not self._resident:
+            at_hand = self._slot.resident and self._slot.resident.takes_leases
+            started = asyncio.get_running_loop().time()
             self._resident = await self._lender.take(self._slot)
+            if not at_hand:
+                self._timing.add("load", asyncio.get_running_loop().time() - started)
         return self._resident
 
     def give_back(self) -> None:

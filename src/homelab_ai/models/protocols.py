@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from homelab_ai.models.batcher import Format, Lane
 from homelab_ai.models.catalogue import Catalogue, Model
+from homelab_ai.models.timing import Timing
 
 
 class RunsModel(Protocol):
@@ -34,6 +35,9 @@ class Models(Protocol):
         """The configured models."""
         ...
 
-    def lease(self, model: Model) -> contextlib.AbstractAsyncContextManager[RunsModel]:
-        """Hold the model for one request: from its first run to the end, it is not unloaded."""
+    def lease(self, model: Model, timing: Timing | None = None) -> contextlib.AbstractAsyncContextManager[RunsModel]:
+        """Hold the model for one request: from its first run to the end, it is not unloaded.
+
+        `timing` is told where the time of the request goes.
+        """
         ...

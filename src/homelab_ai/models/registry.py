@@ -22,8 +22,10 @@ from homelab_ai.models.inventory import Entry, Inventory
 from homelab_ai.models.launcher import Launcher
 from homelab_ai.models.lease import Lease
 from homelab_ai.models.memory import Footprint
+from homelab_ai.models.observer import Observer
 from homelab_ai.models.residency import PINNED, Slot, Snapshot
 from homelab_ai.models.scheduler import Scheduler
+from homelab_ai.models.timing import Timing
 from homelab_ai.settings import Settings
 from homelab_ai.state import State
 
@@ -39,10 +41,11 @@ class LocalModels:
         *,
         clock: Clock,
         state: State | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """`engines` names the engine module of each kind of model by its dotted path.
 
-        `state` remembers footprints, and what is changed of the models on offer.
+        `state` remembers footprints, and what is changed of the models on offer. `observer` is told what happens.
         """
         self._inventory = Inventory(settings, state)
         self._resources = settings.resources
@@ -50,7 +53,7 @@ class LocalModels:
         self._models_dir = settings.models_dir.absolute()  # while the working directory is sure to be there
         self._downloads = Downloads(start_host, self._models_dir, clock)
         launcher, footprints = Launcher(settings, engines, start_host), Footprints(settings, state)
-        self._scheduler = Scheduler(settings, launcher, self._downloads, footprints, clock)
+        self._scheduler = Scheduler(settings, launcher, self._downloads, footprints, clock, observer=observer)
         self._slots: dict[str, Slot] = {}
         """Of each model on offer, by id."""
         self._removals: set[asyncio.Task[int]] = set()
@@ -78,16 +81,17 @@ class LocalModels:
         return self._slot(model).snapshot(self._clock.time(), self._downloads.of(model))
 
     @contextlib.asynccontextmanager
-    async def lease(self, model: Model) -> AsyncIterator[Lease]:
+    async def lease(self, model: Model, timing: Timing | None = None) -> AsyncIterator[Lease]:
         """Hold the model for one request: from its first run to the end, it is not unloaded.
 
-        Nothing is loaded before the first run. Raises `ResourceExhausted` when too many requests wait already.
+        Nothing is loaded before the first run. `timing` is told where the time of the request goes. Raises
+        `ResourceExhausted` when too many requests wait already.
         """
         slot = self._slot(model)
         self._check_queue(slot)
         slot.requests += 1
         self._requests += 1
-        lease = Lease(self._scheduler, slot)
+        lease = Lease(self._scheduler, slot, timing)
         try:
             yield lease
         finally:
@@ -142,7 +146,7 @@ class LocalModels:
         self._inventory.change(model, changes)
         self._follow_inventory()
         if slot.resident and not slot.model.settings.enabled:
-            self._scheduler.drain(slot.resident)
+            self._scheduler.drain(slot.resident, "asked")
         return slot.model
 
     async def remove(self, model: Model, *, purge: bool = False) -> int:

@@ -15,6 +15,7 @@ from homelab_ai.models.catalogue import Model
 from homelab_ai.models.files.downloads import Progress
 from homelab_ai.models.hosts.host import Host
 from homelab_ai.models.memory import Footprint, total
+from homelab_ai.models.observer import WhyUnloaded
 
 ModelState = Literal["available", "downloading", "loading", "ready", "draining", "failed"]
 
@@ -39,6 +40,8 @@ class Snapshot:
     """How many requests have used it."""
     active_requests: int
     """How many use it now, or wait for it to be loaded."""
+    queued_requests: int
+    """How many of these wait yet, for it to be loaded or for their first run."""
     footprint: Footprint
     """What it takes now; nothing when it is not loaded."""
     keep_alive_seconds: float
@@ -70,6 +73,7 @@ class Resident:
     draining: bool = False
     """It takes no new lease, and goes when the last one is given back."""
     stopping: bool = False
+    goes_because: WhyUnloaded | None = None
 
     @property
     def takes_leases(self) -> bool:
@@ -173,6 +177,7 @@ class Slot:
             load_seconds=self.load_seconds,
             requests=self.requests,
             active_requests=leases + len(self.waiters),
+            queued_requests=len(self.waiters) + (resident.batcher.queued if resident else 0),
             footprint=resident.footprint if resident else Footprint(),
             keep_alive_seconds=self.keep_alive_seconds,
             idle_seconds=now - resident.last_used if resident and idle else None,

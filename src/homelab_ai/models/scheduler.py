@@ -24,6 +24,7 @@ from homelab_ai.models.footprints import Footprints
 from homelab_ai.models.hosts.host import HostDied, HostLoadFailed
 from homelab_ai.models.launcher import Launcher
 from homelab_ai.models.memory import Footprint
+from homelab_ai.models.observer import Nobody, Observer, WhyUnloaded
 from homelab_ai.models.residency import Resident, Slot, who_goes
 from homelab_ai.models.turns import Turns
 from homelab_ai.settings import Settings
@@ -37,7 +38,14 @@ class Scheduler:
     """Loads and unloads the models whose slots it is given."""
 
     def __init__(
-        self, settings: Settings, launcher: Launcher, downloads: Downloads, footprints: Footprints, clock: Clock
+        self,
+        settings: Settings,
+        launcher: Launcher,
+        downloads: Downloads,
+        footprints: Footprints,
+        clock: Clock,
+        *,
+        observer: Observer | None = None,
     ) -> None:
         self.slots: list[Slot] = []
         """Of each model on offer, and of those that are no longer and have a process yet."""
@@ -49,6 +57,7 @@ class Scheduler:
         self._downloads = downloads
         self._footprints = footprints
         self._clock = clock
+        self._observer = observer or Nobody()
         self._queue: list[Slot] = []
         """Models that are to be loaded and wait for room, in the order in which they were asked for."""
         self._turns = Turns(settings.resources.max_concurrent_requests, clock)
@@ -68,7 +77,7 @@ class Scheduler:
             slot.drain_when_loaded = True
             await asyncio.wait([slot.loading])
         if resident := slot.resident:
-            self.drain(resident)
+            self.drain(resident, "asked")
             await resident.host.ended()
 
     def dismiss(self, slot: Slot) -> None:
@@ -79,7 +88,7 @@ class Scheduler:
             task.add_done_callback(lambda _: self.settle())
             task.cancel()
         if slot.resident:
-            self.drain(slot.resident)
+            self.drain(slot.resident, "asked")
 
     async def close(self) -> None:
         """Stop every host and wait until all are gone. Nothing is started any more."""
@@ -131,7 +140,7 @@ class Scheduler:
         resident.leases -= 1
         resident.last_used = self._clock.time()
         if resident.draining:
-            self.drain(resident)
+            self._stop_if_free(resident)
         elif resident.last_used - resident.measured_at >= _MEASURED_AGAIN_AFTER_SECONDS:
             resident.measured_at = resident.last_used
             self._task(self._measure_again(slot, resident))
@@ -158,15 +167,23 @@ class Scheduler:
         if self._closed:
             return
         now = self._clock.time()
-        self.slots = [slot for slot in self.slots if not slot.removed or slot.resident or slot.loading]
+        self._forget_removed()
         for slot in self.slots:
             if slot.resident and slot.unload_at is not None and slot.unload_at <= now:
                 log.info("model %s is unloaded, unused for %.4g s", slot.model.id, now - slot.resident.last_used)
-                self.drain(slot.resident)
+                self.drain(slot.resident, "idle")
         for slot in list(self._queue):
             if not self._admit(slot):
                 break
         self._set_timer(now)
+
+    def _forget_removed(self) -> None:
+        """Let slots go whose model is no longer on offer, once their last process has ended."""
+        gone = [slot for slot in self.slots if slot.removed and not slot.resident and not slot.loading]
+        self.slots = [slot for slot in self.slots if slot not in gone]
+        kept = {slot.model.id for slot in self.slots}  # one of the same name may have been added meanwhile
+        for model_id in {slot.model.id for slot in gone} - kept:
+            self._observer.removed(model_id)
 
     def _admit(self, slot: Slot) -> bool:
         """Load the first model in the queue if it may be. Returns whether those behind it may be looked at."""
@@ -198,11 +215,15 @@ class Scheduler:
         for slot in who_goes(self.slots, missing, newcomer, overdrawn=overdrawn):
             log.info("model %s has to go, to make room", slot.model.id)
             assert slot.resident
-            self.drain(slot.resident)
+            self.drain(slot.resident, "room")
 
-    def drain(self, resident: Resident) -> None:
+    def drain(self, resident: Resident, why: WhyUnloaded) -> None:
         """Take it out of service, and stop it when nobody has a lease on it."""
         resident.draining = True
+        resident.goes_because = resident.goes_because or why
+        self._stop_if_free(resident)
+
+    def _stop_if_free(self, resident: Resident) -> None:
         if not resident.leases:
             self._stop(resident)
 
@@ -241,10 +262,9 @@ class Scheduler:
                 await self._footprints.estimate(slot.model)
             slot.prepared = True
         except DownloadFailed as failure:
-            slot.refuse(refusals.load_failed(slot, slot.failed(str(failure), self._clock.time())))
+            self._fail(slot, str(failure))
         except OSError as error:
-            cause = f"its files cannot be looked at: {error.strerror or type(error).__name__}"
-            slot.refuse(refusals.load_failed(slot, slot.failed(cause, self._clock.time())))
+            self._fail(slot, f"its files cannot be looked at: {error.strerror or type(error).__name__}")
         except Exception as fault:  # noqa: BLE001 - it is those who wait that are to know
             slot.refuse(fault)
         finally:
@@ -257,7 +277,7 @@ class Scheduler:
         try:
             resident = await self._start(slot)
         except (HostDied, HostLoadFailed) as failure:
-            slot.refuse(refusals.load_failed(slot, slot.failed(str(failure), self._clock.time())))
+            self._fail(slot, str(failure))
         except asyncio.CancelledError:
             slot.refuse(refusals.closed())
             raise
@@ -270,12 +290,18 @@ class Scheduler:
             slot.load_seconds = self._clock.time() - started
             slot.described = resident.host.described
             slot.resident = resident
+            self._observer.loaded(model.id, slot.load_seconds)
             log.info("model %s is loaded (%.1f s)", model.id, slot.load_seconds)
             self._task(self._watch(slot, resident))
             self._footprints.measured(slot.model, resident.footprint)
         finally:
             slot.loading, slot.reserved = None, Footprint()
         self._welcome(slot)
+
+    def _fail(self, slot: Slot, cause: str) -> None:
+        """Take note of a load that failed, and tell those who wait for it."""
+        self._observer.load_failed(slot.model.id)
+        slot.refuse(refusals.load_failed(slot, slot.failed(cause, self._clock.time())))
 
     def _welcome(self, slot: Slot) -> None:
         """Give a resident that has just come to those who wait for it, if there is room for it as it turned out."""
@@ -286,7 +312,7 @@ class Scheduler:
             else:
                 slot.give(resident)
                 if slot.drain_when_loaded or not slot.model.settings.enabled:
-                    self.drain(resident)
+                    self.drain(resident, "asked")
         slot.drain_when_loaded = False
         self.settle()
 
@@ -298,7 +324,7 @@ class Scheduler:
             await host.stop()
             raise
         now = self._clock.time()
-        batcher = Batcher(host, self._batching, self._turns, self._clock)
+        batcher = Batcher(host, self._batching, self._turns, self._clock, self._observer)
         return Resident(host, batcher, footprint, last_used=now, measured_at=now)
 
     async def _watch(self, slot: Slot, resident: Resident) -> None:
@@ -306,6 +332,10 @@ class Scheduler:
         await resident.host.ended()
         resident.batcher.close()
         slot.resident = None
+        if not resident.stopping:
+            self._observer.host_died(slot.model.id)
+        if why := resident.goes_because if resident.stopping else "failed":
+            self._observer.unloaded(slot.model.id, why)
         self.settle()
 
     async def _measure_again(self, slot: Slot, resident: Resident) -> None:
