@@ -66,6 +66,8 @@ class OpenVinoCaptions:
         self._facts = facts
         self._precision = precision
         self._deadline_seconds = deadline_seconds
+        self._vision_seconds = 0.0
+        """Of the run under way, for looking at pictures."""
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self._stored = ov.Type.bf16 if precision == "bfloat16" else ov.Type.f32
         vision, decoder = (openvino_runtime.read(folder / each) for each in (VISION, DECODER))
@@ -102,14 +104,25 @@ class OpenVinoCaptions:
         """
         if options["prompt"] is not None:
             return {"refused": "prompt"}, b""
+        started = time.perf_counter()
+        self._vision_seconds = 0.0
         found = self.captions(
             unpacked(body),
             tokens=options["max_new_tokens"],
             beams=options["num_beams"],
             deadline=time.monotonic() + self._deadline_seconds,
         )
+        inference = time.perf_counter() - started
         captions = read_aloud(self._tokenizer, [[self._facts.begin, *each] for each in found], tidy=self._facts.tidy)
-        return {}, orjson.dumps([" ".join(caption.split()) for caption in captions])
+        header = {
+            "tokens": sum(map(len, found)),
+            "seconds": {
+                "inference": inference,
+                "vision": self._vision_seconds,
+                "generation": inference - self._vision_seconds,
+            },
+        }
+        return header, orjson.dumps([" ".join(caption.split()) for caption in captions])
 
     def captions(
         self, images: Sequence[Pixels], *, tokens: int, beams: int = 1, deadline: float = float("inf")
@@ -131,6 +144,7 @@ class OpenVinoCaptions:
 
         Keys (images, heads, width, places) of each of its layers, then values (images, heads, places, width) of each.
         """
+        started = time.perf_counter()
         seen = [
             np.empty((len(images), *(each.get_length() for each in port.partial_shape[1:])), _KINDS[self._stored])
             for port in self._vision_graph.outputs
@@ -142,6 +156,7 @@ class OpenVinoCaptions:
             for number, array in enumerate(seen):
                 self._vision.set_output_tensor(number, _tensor(array[some], self._stored))
             self._vision.infer()
+        self._vision_seconds += time.perf_counter() - started
         return seen
 
 

@@ -5,6 +5,7 @@ captions are those of transformers. What is ours is what a service needs around 
 fast in, and a deadline.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,13 @@ class _Captions:
             "do_sample": False,
             "max_time": self._deadline_seconds,
         }
+        started = time.perf_counter()
         with torch.inference_mode():
             # As images, not as arrays: processors take some of those for channels first.
             images = [Image.fromarray(pixels) for pixels in unpacked(body)]
             captions = self._captions(images, options["prompt"], generation)
-        return {}, orjson.dumps([" ".join(caption.split()) for caption in captions])
+        seconds = {"inference": time.perf_counter() - started}
+        return {"seconds": seconds}, orjson.dumps([" ".join(caption.split()) for caption in captions])
 
     def _captions(self, images: list[Image.Image], prompt: str | None, generation: dict[str, Any]) -> Sequence[str]:
         raise NotImplementedError

@@ -3,12 +3,14 @@
 Static embeddings, models that take pictures too, tokenizers of an older kind: what they have in common is `encode`.
 """
 
+import time
 from typing import Any
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from homelab_ai.embedding.engines.plain import TOKENS_PER_PASS, Matrix, passes
+from homelab_ai.embedding.engines.embedded import Embedded, Matrix
+from homelab_ai.embedding.engines.plain import TOKENS_PER_PASS, passes
 from homelab_ai.embedding.engines.windows import CHARACTERS_AT_MOST, CHARACTERS_PER_TOKEN, TOKENS_AROUND_A_CUT
 
 Counts = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -27,14 +29,19 @@ class AnyModel:
             model.max_seq_length = window
         self.dimensions = int(self._vectors(["dimensions"]).shape[1])
 
-    def embed(self, texts: list[str]) -> tuple[Matrix, list[int]]:
-        """Return one row for each text, and the positions of those that were cut."""
+    def embed(self, texts: list[str]) -> Embedded:
+        """Return the vectors of these texts."""
+        started = time.perf_counter()
         texts, lengths = self._measured(texts)
+        measured = time.perf_counter()
         truncated = np.flatnonzero(lengths > self._window).tolist() if self._window else []
         matrix = np.empty((len(texts), self.dimensions), dtype=np.float32)
-        for rows in passes(np.minimum(lengths, self._window or lengths), TOKENS_PER_PASS):
+        read = np.minimum(lengths, self._window or lengths)
+        for rows in passes(read, TOKENS_PER_PASS):
             matrix[rows] = self._vectors([texts[row] for row in rows])
-        return matrix, truncated
+        # sentence-transformers tokenizes once more, which is in the second figure.
+        seconds = measured - started, time.perf_counter() - measured
+        return Embedded(matrix, truncated, *seconds, int(read.sum()) if self._window else None)
 
     def _vectors(self, texts: list[str]) -> Matrix:
         # A model that takes pictures too would fetch what a text that looks like their address points to.

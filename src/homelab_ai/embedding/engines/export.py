@@ -51,7 +51,7 @@ def export(folder: Path, where: Path, revision: str | None) -> Export:
     gc.collect()  # what follows needs the room
 
     def judge(precision: str) -> tuple[float, bool]:
-        least, enough = gate.judge(OpenVinoEmbeddings(where, facts, precision).embed(texts)[0], expected)
+        least, enough = gate.judge(OpenVinoEmbeddings(where, facts, precision).embed(texts).matrix, expected)
         say(f"{precision}: least cosine {least:.6f}")
         return least, enough
 

@@ -5,6 +5,7 @@ normalization), so what is left to do here is to tokenize, to pack, and to keep 
 passes of texts of like length, and as many passes are calculated at a time as there are streams.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import orjson
 from tokenizers import Tokenizer
 
+from homelab_ai.embedding.engines.embedded import Embedded
 from homelab_ai.embedding.engines.tokens import Facts, Tokens
 from homelab_ai.models.engines import cores, openvino_runtime
 from homelab_ai.models.engines.openvino_runtime import ov
@@ -75,12 +77,13 @@ class OpenVinoEmbeddings:
         Answers the positions of the texts that were longer than the model's window, and a C-contiguous float32
         matrix, one row a text, in the order of the texts.
         """
-        matrix, truncated = self.embed(orjson.loads(body))
-        return {"shape": matrix.shape, "truncated": truncated}, matrix.data.cast("B")
+        return self.embed(orjson.loads(body)).answer()
 
-    def embed(self, texts: list[str]) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], list[int]]:
-        """Return one row for each text, and the positions of those that were cut."""
+    def embed(self, texts: list[str]) -> Embedded:
+        """Return the vectors of these texts."""
+        started = time.perf_counter()
         encodings, truncated = self._tokens.of(texts)
+        tokenized = time.perf_counter()
         matrix = np.empty((len(texts), self._facts.dimensions), dtype=np.float32)
         passes = []
         for rows in packed(list(map(len, encodings)), self._streams):
@@ -89,7 +92,9 @@ class OpenVinoEmbeddings:
             passes.append(inputs)  # they are shared, not copied: they have to stay until all is done
             self._queue.start_async(inputs, (matrix, rows), share_inputs=True)
         self._queue.wait_all()
-        return matrix, truncated
+        calculated = time.perf_counter()
+        tokens = sum(map(len, encodings))
+        return Embedded(matrix, truncated, tokenized - started, calculated - tokenized, tokens)
 
 
 def _keep(request: Any, where: tuple[np.ndarray[Any, Any], list[int]]) -> None:

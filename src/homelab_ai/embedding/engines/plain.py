@@ -5,12 +5,15 @@ stay sentence-transformers' own. `encode` would tokenize every text again, and w
 here the processor gets the next pass ready while a GPU is still at the last one.
 """
 
+import time
+
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from tokenizers import Encoding, Tokenizer
 
+from homelab_ai.embedding.engines.embedded import Embedded
 from homelab_ai.embedding.engines.tokens import Facts, Tokens
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -20,8 +23,6 @@ TOKENS_PER_PASS = 4096
 _TOKENS_PER_PASS_ON_GPU = 32768
 _WIDTHS = 8
 """Rows are padded to a multiple of so many tokens: what the matrix units of a GPU work in."""
-
-Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 
 class NotPlainError(Exception):
@@ -72,9 +73,11 @@ class PlainTransformer:
         self._window = window
         self._tokens = Tokens(tokenizer, facts, window)
 
-    def embed(self, texts: list[str]) -> tuple[Matrix, list[int]]:
-        """Return one row for each text, and the positions of those that were cut."""
+    def embed(self, texts: list[str]) -> Embedded:
+        """Return the vectors of these texts."""
+        started = time.perf_counter()
         encodings, truncated = self._tokens.of(texts)
+        tokenized = time.perf_counter()
         matrix = np.empty((len(texts), self.dimensions), dtype=np.float32)
         lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(texts))
         on_gpu = self._model.device.type != "cpu"
@@ -86,7 +89,8 @@ class PlainTransformer:
             ]
             for rows, part in found:
                 matrix[rows] = part.cpu().numpy()
-        return matrix, truncated
+        calculated = time.perf_counter()
+        return Embedded(matrix, truncated, tokenized - started, calculated - tokenized, int(lengths.sum()))
 
     def _pass(self, encodings: list[Encoding]) -> torch.Tensor:
         """Calculate these together or, where a GPU has no room for that, by halves."""

@@ -80,10 +80,10 @@ class TorchEmbeddings:
         The model is loaded anew: one that is converted has tables in half precision that are to stay exact.
         """
         texts = probes.texts(self._window or probes.LONGEST)
-        expected = self._embeds.embed(texts)[0]
+        expected = self._embeds.embed(texts).matrix
         for dtype in (*_HALVES, torch.float32):
             self._load(dtype)
-            if dtype is torch.float32 or gate.judge(self._embeds.embed(texts)[0], expected)[1]:
+            if dtype is torch.float32 or gate.judge(self._embeds.embed(texts).matrix, expected)[1]:
                 break
         torch.cuda.empty_cache()
 
@@ -106,7 +106,5 @@ class TorchEmbeddings:
         Answers the positions of the texts that were longer than the model's window, and a C-contiguous float32
         matrix, one row a text, in the order of the texts.
         """
-        matrix, truncated = self._embeds.embed(orjson.loads(body))
-        gpu_memory = torch_device.gpu_memory(self._model.device)
-        header = {"shape": matrix.shape, "truncated": truncated, "gpu_memory_bytes": gpu_memory}
-        return header, matrix.data.cast("B")
+        embedded = self._embeds.embed(orjson.loads(body))
+        return embedded.answer(gpu_memory_bytes=torch_device.gpu_memory(self._model.device))

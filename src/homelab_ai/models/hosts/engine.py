@@ -21,7 +21,11 @@ class Engine(Protocol):
         ...
 
     def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
-        """Answer one run: a small header and raw bytes, both the engine's own. An exception fails this run only."""
+        """Answer one run: a small header and raw bytes, both the engine's own. An exception fails this run only.
+
+        The header may say where the time went, as `seconds` by part (`tokenize`, `inference`, ...), and how many
+        `tokens` it read or, of captions, wrote.
+        """
         ...
 
 
