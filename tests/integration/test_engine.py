@@ -9,7 +9,7 @@ import pytest
 from homelab_ai.embedding.engines.encode import AnyModel
 from homelab_ai.embedding.engines.openvino import _rounded, packed
 from homelab_ai.embedding.engines.plain import passes as passes_of
-from homelab_ai.models.engines import cores
+from homelab_ai.models import cores
 
 
 class Seeing:

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 
 from homelab_ai.embedding.engines.embedded import Embedded
 from homelab_ai.embedding.engines.tokens import Facts, Tokens
-from homelab_ai.models.engines import cores, openvino_runtime
+from homelab_ai.models import cores
+from homelab_ai.models.engines import openvino_runtime
 from homelab_ai.models.engines.openvino_runtime import ov
 from homelab_ai.models.hosts.engine import LoadError
 

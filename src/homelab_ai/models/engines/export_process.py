@@ -25,7 +25,8 @@ def main() -> None:
         os._exit(1)  # the parent has ended already, and the folder may be another's by now
     import torch  # noqa: PLC0415
 
-    from homelab_ai.models.engines import cores, exporting, exports  # noqa: PLC0415
+    from homelab_ai.models import cores  # noqa: PLC0415
+    from homelab_ai.models.engines import exporting, exports  # noqa: PLC0415
 
     module, folder, where, *named = sys.argv[1:]
     revision = named[0] if named else None

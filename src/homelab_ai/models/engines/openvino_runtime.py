@@ -9,7 +9,7 @@ import ctypes
 import sys
 from pathlib import Path
 
-from homelab_ai.models.engines import cores
+from homelab_ai.models import cores
 
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # what Python takes for "cannot be imported"
 
