@@ -94,13 +94,21 @@ async def test_an_export_says_what_transformers_says(
 async def test_what_a_model_has_learnt_is_said_in_every_engine(made: Path, models_dir: Path) -> None:
     picture = np.full((120, 160, 3), 235, np.uint8)
     picture[30:90, 50:110] = (220, 20, 20)
-    for options, backend in (({}, "openvino"), ({"backend": "torch"}, "torch")):
+    cases: list[tuple[dict[str, str], str, set[str]]] = [
+        ({}, "openvino", {"inference", "vision", "generation"}),
+        ({"backend": "torch"}, "torch", {"inference"}),
+    ]
+    for options, backend, parts in cases:
         host = await started(SHAPES, models_dir, **options)
         try:
             assert host.described["backend"] == backend
             assert host.described["promptable"] is False
             (caption,) = await said(host, picture, max_new_tokens=64)
             assert "red square in the center on a light background" in caption
+            header = (await host.run(wishes(max_new_tokens=64), body(picture))).header
+            assert header["seconds"].keys() == parts
+            assert 0 < header["seconds"]["inference"] < 60
+            assert header.get("tokens", 11) >= len(caption.split())
         finally:
             await host.stop()
 

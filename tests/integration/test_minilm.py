@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from homelab_ai.embedding.service import ENGINE, Embeddings, EmbeddingService
 from homelab_ai.errors import ModelLoadFailed
 from homelab_ai.models.registry import LocalModels
+from homelab_ai.models.timing import Timing
 from homelab_ai.settings import Settings
 from support import exports
 from support.reference import MINILM, TEXTS, cosines, vectors_of_texts
@@ -65,6 +66,14 @@ def of_tokens(count: int, tokenizer: Tokenizer) -> str:
 
 async def embed(service: EmbeddingService, texts: list[str], model: str = "minilm") -> Embeddings:
     return await service.embed(texts, service.choose(model))
+
+
+@pytest.mark.parametrize("model", ["minilm", "torch"])
+async def test_it_is_said_where_the_time_went(service: EmbeddingService, model: str) -> None:
+    timing = Timing()
+    await service.embed(TEXTS, service.choose(model), timing=timing)
+    for part in ("tokenize", "inference"):
+        assert 0 < timing.parts[part] < 60
 
 
 def test_the_packaged_weights_are_the_original_ones() -> None:

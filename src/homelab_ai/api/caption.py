@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
 from homelab_ai.api.access import needs, use
 from homelab_ai.api.context import context_of
@@ -21,12 +22,14 @@ from homelab_ai.api.documents import INFERENCE, errors
 from homelab_ai.api.priority import lane_of
 from homelab_ai.api.reading import RequestBody, content_type_of, read, while_connected
 from homelab_ai.api.services import services_of
+from homelab_ai.api.timing import server_timing
 from homelab_ai.captioning.service import DEFAULT_NEW_TOKENS, Image, Wishes
 from homelab_ai.errors import (
     InvalidRequest,
     ServiceError,
     UnsupportedMediaType,
 )
+from homelab_ai.models.timing import Timing
 
 router = APIRouter(tags=["Captions"])
 
@@ -125,11 +128,12 @@ def _bodies() -> dict[str, Any]:
     responses=errors(*INFERENCE),
     openapi_extra={"requestBody": _bodies()},
 )
-async def caption(request: Request) -> CaptionResponse:
+async def caption(request: Request, response: Response) -> CaptionResponse:
     """Describe one image or several: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files.
 
     As a form, with the files in `image` (several of them are a batch) and the rest as its other fields; or as JSON,
     with one image in `image` or several in `batch`. In a batch each image has a caption or an error of its own.
+    `Server-Timing` says where the time went, in milliseconds.
     """
     started = time.perf_counter()
     context, captioning = context_of(request.scope), services_of(request.scope)["captioning"]
@@ -137,7 +141,9 @@ async def caption(request: Request) -> CaptionResponse:
     model = captioning.choose(body.model)
     use(request, model)
     wishes = Wishes(body.prompt, body.max_new_tokens, body.num_beams)
-    results = await while_connected(request, captioning.caption(images, model, wishes, lane_of(request)))
+    timing = Timing()
+    results = await while_connected(request, captioning.caption(images, model, wishes, lane_of(request), timing=timing))
+    response.headers.update(server_timing(timing))
     answer = CaptionResponse(
         request_id=context.request_id,
         model_used=model.id,

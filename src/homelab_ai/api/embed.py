@@ -15,7 +15,9 @@ from homelab_ai.api.documents import INFERENCE, errors
 from homelab_ai.api.priority import lane_of
 from homelab_ai.api.reading import JsonRoute, RequestBody, while_connected
 from homelab_ai.api.services import services_of
+from homelab_ai.api.timing import server_timing
 from homelab_ai.errors import Conflict
+from homelab_ai.models.timing import Timing
 
 router = APIRouter(route_class=JsonRoute, tags=["Embeddings"])
 
@@ -90,13 +92,14 @@ async def embed(
 
     Requests that arrive together share runs of the model, and a long list lets short questions go first. A program that
     can wait says so with the header `Priority: u=5` (RFC 9218). `X-Embedding-Fingerprint` is the same for all vectors
-    that belong into one database: keep it beside them.
+    that belong into one database: keep it beside them. `Server-Timing` says where the time went, in milliseconds.
     """
     context, embedding = context_of(request.scope), services_of(request.scope)["embedding"]
     model = embedding.choose(body.model)
     use(request, model)
+    timing = Timing()
     result = await while_connected(
-        request, embedding.embed(body.texts, model, lane_of(request), expected=x_expect_fingerprint)
+        request, embedding.embed(body.texts, model, lane_of(request), expected=x_expect_fingerprint, timing=timing)
     )
     answer = {
         "request_id": context.request_id,
@@ -106,6 +109,8 @@ async def embed(
     }
     if result.truncated:
         answer["truncated"] = result.truncated
-    headers = {"X-Embedding-Fingerprint": result.fingerprint} if result.fingerprint else None
+    headers = server_timing(timing)
+    if result.fingerprint:
+        headers["X-Embedding-Fingerprint"] = result.fingerprint
     content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(content, headers=headers, media_type="application/json")
