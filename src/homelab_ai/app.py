@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from homelab_ai.api import caption, documents, embed, health, key_routes, models, pulls, shutdown
+from homelab_ai.api import caption, documents, embed, health, key_routes, metrics, models, pulls, shutdown, status
 from homelab_ai.api.access import AccessMiddleware, Gate
 from homelab_ai.api.context import ContextMiddleware
 from homelab_ai.api.counting import CounterUnavailableError
@@ -31,11 +32,13 @@ from homelab_ai.embedding import service as embedding
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.catalogue import Kind
 from homelab_ai.models.clock import Clock
+from homelab_ai.models.device import Gpus, processor
 from homelab_ai.models.hosts.host import Host, StartHost
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import ConfigurationError, Settings, reserved_in_use
 from homelab_ai.state import State, StateError
 from homelab_ai.telemetry import logs
+from homelab_ai.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,8 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
     Raises:
         ConfigurationError: when a setting needs what is not installed.
     """
+    release = version("homelab-ai-api")
+    measured = Metrics(release)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Services]:
@@ -71,9 +76,9 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
         try:
             make_first_key(settings.security, state, _show_first_key)
             gate = Gate(settings, KeyRing(settings.security, state.api_keys()))
-            time = clock or asyncio.get_running_loop()
-            registry = LocalModels(settings, _ENGINES, start_host, clock=time, state=state)
-            decoder = Decoder(start_host, settings.limits.max_image_megapixels, time)
+            now = clock or asyncio.get_running_loop()
+            registry = LocalModels(settings, _ENGINES, start_host, clock=now, state=state, observer=measured)
+            decoder, gpus = Decoder(start_host, settings.limits.max_image_megapixels, now), Gpus(now)
             try:
                 with shutdown.noticed() as stopping:
                     yield Services(
@@ -82,10 +87,15 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
                         models=registry,
                         embedding=EmbeddingService(registry, settings),
                         captioning=CaptionService(registry, decoder, settings),
+                        metrics=measured,
+                        processor=processor(),
+                        gpus=gpus,
+                        started=time.monotonic(),
                         request_timeout_seconds=settings.resources.request_timeout_seconds,
                         stopping=stopping,
                     )
             finally:
+                gpus.close()
                 await decoder.close()
                 await registry.close()
                 await gate.close()
@@ -95,7 +105,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
     app = FastAPIOffline(
         title="homelab-ai-api",
         description=_DESCRIPTION,
-        version=version("homelab-ai-api"),
+        version=release,
         redoc_url=None,
         static_url="/docs/assets",
         lifespan=lifespan,
@@ -104,7 +114,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
         middleware=[
             Middleware(_PlainStartErrors),
             *_tracing(settings),
-            Middleware(ContextMiddleware, root_path=settings.server.root_path),
+            Middleware(ContextMiddleware, metrics=measured, root_path=settings.server.root_path),
             Middleware(AccessMiddleware),
             Middleware(
                 BodyLimits,
@@ -117,7 +127,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
             RequestValidationError: translate_validation_error,
         },
     )
-    for room in (embed, caption, pulls, models, key_routes, health):
+    for room in (embed, caption, pulls, models, key_routes, status, metrics, health):
         app.include_router(room.router)
     app.openapi = partial(documents.openapi, app)  # type: ignore[method-assign]
     return app

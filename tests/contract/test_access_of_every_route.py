@@ -43,6 +43,8 @@ TABLE: dict[tuple[str, str], Access] = {
     ("GET", "/api/keys"): "admin",
     ("POST", "/api/keys"): "admin",
     ("DELETE", "/api/keys/{name:path}"): "admin",
+    ("GET", "/api/status"): "read",
+    ("GET", "/metrics"): "read",
 }
 BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("POST", "/api/embed"): {"texts": ["a"]},

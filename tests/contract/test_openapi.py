@@ -22,6 +22,7 @@ from homelab_ai.api.models import (
     ModelsResponse,
     RemovedModelResponse,
 )
+from homelab_ai.api.status import StatusResponse
 from homelab_ai.settings import Settings
 
 COMMON = {"UNAUTHORIZED": 401, "FORBIDDEN": 403, "RATE_LIMIT_EXCEEDED": 429, "INTERNAL_ERROR": 500}
@@ -78,6 +79,8 @@ CODES: dict[tuple[str, str], dict[str, int]] = {
         "CONFLICT": 409,
         "RESOURCE_EXHAUSTED": 503,
     },
+    ("get", "/api/status"): COMMON,
+    ("get", "/metrics"): COMMON,
     ("get", "/health"): {},
     ("get", "/ready"): {"INTERNAL_ERROR": 500, "RESOURCE_EXHAUSTED": 503},
 }
@@ -87,8 +90,11 @@ SUCCESS = {
     ("post", "/api/keys"): "201",
     ("delete", "/api/keys/{name}"): "204",
 }
-EVENTS = {("get", "/api/models/{model_id}/pull")}
-EMPTY = {("delete", "/api/keys/{name}")}
+OTHER_THAN_JSON = {
+    ("get", "/api/models/{model_id}/pull"): "text/event-stream",
+    ("get", "/metrics"): "text/plain",
+    ("delete", "/api/keys/{name}"): None,
+}
 MODELS: tuple[type[BaseModel], ...] = (
     AddKeyRequest,
     AddModelRequest,
@@ -106,6 +112,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     NewKeyResponse,
     Ready,
     RemovedModelResponse,
+    StatusResponse,
 )
 every_operation = pytest.mark.parametrize(("method", "path"), CODES, ids=map(" ".join, CODES))
 
@@ -168,14 +175,11 @@ def test_an_operation_says_what_it_does(document: dict[str, Any], method: str, p
     for field in ("summary", "description", "tags", "operationId"):
         assert operation[field]
     success = operation["responses"][SUCCESS.get((method, path), "200")]
-    if (method, path) in EMPTY:
-        assert "content" not in success
-        return
-    content = success["content"]
-    if (method, path) in EVENTS:
-        assert content.keys() == {"text/event-stream"}
+    if (method, path) in OTHER_THAN_JSON:
+        media_type = OTHER_THAN_JSON[method, path]
+        assert success.get("content", {}).keys() == ({media_type} if media_type else set())
     else:
-        assert content["application/json"]["schema"]["$ref"]
+        assert success["content"]["application/json"]["schema"]["$ref"]
 
 
 @every_operation
@@ -187,7 +191,7 @@ def test_an_operation_lists_every_error_that_it_can_answer(document: dict[str, A
     for status, response in responses.items():
         due = {code for code, of in codes.items() if str(of) == status}
         assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`:", response["description"])) == due
-        if (method, path) in EVENTS | EMPTY and status == success:
+        if (method, path) in OTHER_THAN_JSON and status == success:
             continue
         content = response["content"]["application/json"]
         assert content.get("examples", {}).keys() == due
@@ -198,7 +202,7 @@ def test_an_operation_lists_every_error_that_it_can_answer(document: dict[str, A
 @every_operation
 def test_an_operation_that_needs_a_key_says_so(document: dict[str, Any], method: str, path: str) -> None:
     operation = document["paths"][path][method]
-    needs_key = path.startswith("/api/")
+    needs_key = path.startswith("/api/") or path == "/metrics"
     assert bool(operation.get("security")) is needs_key
     for requirement in operation.get("security", []):
         for name in requirement:

@@ -9,22 +9,24 @@ import re
 import time
 import uuid
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from homelab_ai.api.endpoints import Endpoints
 from homelab_ai.api.envelope import error_response
 from homelab_ai.api.keys import NOBODY, Identity
 from homelab_ai.errors import InternalError, ServiceError
 from homelab_ai.telemetry.logs import current_request_id, log_access
+from homelab_ai.telemetry.metrics import Metrics
+from homelab_ai.telemetry.requests import CLIENT_CLOSED_REQUEST
 
 log = logging.getLogger(__name__)
 
 _SCOPE_KEY = "homelab_ai.context"
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_CLIENT_CLOSED_REQUEST = 499
-"""Not a status that anyone receives: what the access log says (as nginx does) when nobody was left to answer."""
 
 
 @dataclass
@@ -52,9 +54,11 @@ def context_of(scope: Scope) -> Context:
 class ContextMiddleware:
     """Gives each request its context and its answer."""
 
-    def __init__(self, app: ASGIApp, root_path: str = "") -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, root_path: str = "") -> None:
         """`root_path` is where a reverse proxy publishes the service, such as `/ai`."""
         self._app = app
+        self._metrics = metrics
+        self._endpoints = Endpoints()
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +69,8 @@ class ContextMiddleware:
         self._place(scope)
         context = scope[_SCOPE_KEY] = Context(_request_id(Headers(scope=scope)))
         current_request_id.set(context.request_id)
-        started, status = time.perf_counter(), None
+        started, status, code = time.perf_counter(), None, None
+        self._metrics.request_begun()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -82,17 +87,31 @@ class ContextMiddleware:
             if not isinstance(error, ServiceError):
                 log.exception("unexpected error")
                 error = InternalError("Something went wrong inside; the log says what, under this request_id")
+            code = error.code
             if status is None:  # else half an answer is under way, and the server breaks the connection off
                 await error_response(error, context.request_id)(scope, receive, send_with_id)
         finally:
+            seconds = time.perf_counter() - started
+            self._count(scope, context, status or CLIENT_CLOSED_REQUEST, seconds, code)
             log_access(
                 request_id=context.request_id,
                 client=context.client,
                 endpoint=_endpoint(scope),
-                status=status or _CLIENT_CLOSED_REQUEST,
-                seconds=time.perf_counter() - started,
+                status=status or CLIENT_CLOSED_REQUEST,
+                seconds=seconds,
                 model=context.model,
             )
+
+    def _count(self, scope: Scope, context: Context, status: int, seconds: float, code: str | None) -> None:
+        self._metrics.request_ended(
+            endpoint=self._endpoints.of(scope),
+            status=status,
+            seconds=seconds,
+            code=code,
+            request_id=context.request_id,
+            # What strangers are refused with would soon be all that is to be seen.
+            shown=context.identity is not NOBODY or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+        )
 
     def _place(self, scope: Scope) -> None:
         """Bring the path to the form that ASGI wants, whether the proxy takes the prefix away or leaves it."""

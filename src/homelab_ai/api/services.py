@@ -11,8 +11,10 @@ from homelab_ai.api.context import context_of
 from homelab_ai.captioning.service import CaptionService
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.catalogue import Model
+from homelab_ai.models.device import Gpus, Processor
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.state import State
+from homelab_ai.telemetry.metrics import Metrics
 
 
 class Services(TypedDict):
@@ -23,6 +25,11 @@ class Services(TypedDict):
     models: LocalModels
     embedding: EmbeddingService
     captioning: CaptionService
+    metrics: Metrics
+    processor: Processor
+    gpus: Gpus
+    started: float
+    """By `time.monotonic`."""
     request_timeout_seconds: float
     stopping: asyncio.Event
     """Set when the service is told to stop, while its last requests are answered."""

@@ -76,6 +76,11 @@ class LocalModels:
         """What they take of it now."""
         return self._scheduler.used
 
+    @property
+    def most_requests(self) -> int:
+        """How many there may be at once, at work or waiting, before others are refused."""
+        return self._resources.max_concurrent_requests + self._resources.max_queued_requests
+
     def snapshot(self, model: Model) -> Snapshot:
         """Return what is known of the model now."""
         return self._slot(model).snapshot(self._clock.time(), self._downloads.of(model))
@@ -210,11 +215,10 @@ class LocalModels:
         self._scheduler.settle()
 
     def _check_queue(self, slot: Slot) -> None:
-        resources = self._resources
-        if self._requests < resources.max_concurrent_requests + resources.max_queued_requests:
+        if self._requests < self.most_requests:
             return
         backlog = slot.resident.batcher.backlog_seconds if slot.resident else slot.load_seconds or 0
-        seconds = min(backlog, resources.request_timeout_seconds)
+        seconds = min(backlog, self._resources.request_timeout_seconds)
         raise refusals.too_many_requests(slot.model.id, self._requests, seconds)
 
     def _keep_alive_seconds(self, model: Model) -> float:

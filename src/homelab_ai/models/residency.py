@@ -19,6 +19,9 @@ from homelab_ai.models.observer import WhyUnloaded
 
 ModelState = Literal["available", "downloading", "loading", "ready", "draining", "failed"]
 
+LOADED: frozenset[ModelState] = frozenset({"ready", "draining"})
+"""States in which there is a process with the model in it."""
+
 PINNED = -1.0
 """The keep-alive, in seconds, of a model that stays."""
 
