@@ -1,0 +1,107 @@
+"""What each layer of the service costs a request: `python -m benchmarks.overhead`, in a few seconds.
+
+`GET /health` is given to the whole application, as a server would, and then to the layers below, one after the other;
+what a layer costs is the difference to the next. No socket and no model takes part.
+"""
+
+import asyncio
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from starlette.types import ASGIApp, Message
+
+from homelab_ai.api import context
+from homelab_ai.api.endpoints import Endpoints
+from homelab_ai.app import create_app
+from homelab_ai.settings import Settings
+from homelab_ai.telemetry import logs
+from homelab_ai.telemetry.metrics import Metrics
+
+_ROUNDS = 21
+_REQUESTS = 300
+
+
+def main() -> None:
+    """Measure every layer, in turns, and print microseconds a request."""
+    with tempfile.TemporaryDirectory() as folder:
+        console, table = (
+            Console(highlight=False),
+            Table(title=f"GET /health, medians of {_ROUNDS} rounds of {_REQUESTS}"),
+        )
+        for column in ("from here inward", "µs", "of which this layer"):
+            table.add_column(column, justify="left" if not table.columns else "right")
+        costs = asyncio.run(_costs(Path(folder)))
+        for (name, seconds), (_, inner) in zip(costs, [*costs[1:], ("", 0.0)], strict=True):
+            table.add_row(name, f"{1e6 * seconds:.1f}", f"{1e6 * (seconds - inner):.1f}")
+        console.print(table)
+        console.print(f"in the layer ContextMiddleware, to count the request: {1e6 * _counting():.1f} µs")
+
+
+async def _costs(folder: Path) -> list[tuple[str, float]]:
+    """Return the layers, the outermost first, and what a request takes from each inward, in seconds."""
+    folders = {"data_dir": folder / "data", "models_dir": folder / "models"}
+    app = create_app(Settings.model_validate({**folders, "security": {"auth_enabled": False}}))
+    async with app.router.lifespan_context(app) as state:
+        logs.access_log.handlers[:] = [logging.NullHandler()]  # lines are made, and go nowhere
+        layers: list[ASGIApp] = []
+        layer: Any = app.build_middleware_stack()
+        while layer is not app.router:  # which needs what the layer around it has prepared
+            layers.append(layer)
+            layer = getattr(layer, "_app", None) or layer.app
+        taken: list[list[float]] = [[] for _ in layers]
+        for _ in range(_ROUNDS):
+            for layer, seconds in zip(layers, taken, strict=True):
+                seconds.append(await _request_seconds(layer, {"app": app, "state": state}))
+    return [(_name(layer), statistics.median(seconds)) for layer, seconds in zip(layers, taken, strict=True)]
+
+
+def _name(layer: Callable[..., Any]) -> str:
+    return getattr(layer, "__name__", type(layer).__name__)
+
+
+async def _request_seconds(layer: ASGIApp, more: Mapping[str, Any]) -> float:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        pass
+
+    started = time.perf_counter()
+    for _ in range(_REQUESTS):
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/health",
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"host", b"localhost"), (b"user-agent", b"benchmark")],
+            "client": ("127.0.0.1", 50000),
+            **more,
+        }
+        scope["homelab_ai.context"] = context.Context("benchmark")
+        await layer(scope, receive, send)
+    return (time.perf_counter() - started) / _REQUESTS
+
+
+def _counting() -> float:
+    """Seconds that a request is counted in."""
+    metrics, endpoints, rounds = Metrics("0"), Endpoints(), 20_000
+    scope = {"path": "/health", "route": type("Route", (), {"path": "/health"})()}
+    started = time.perf_counter()
+    for _ in range(rounds):
+        metrics.request_begun()
+        metrics.request_ended(
+            endpoint=endpoints.of(scope), status=200, seconds=0.001, code=None, request_id="benchmark", shown=False
+        )
+    return (time.perf_counter() - started) / rounds
+
+
+if __name__ == "__main__":
+    main()
