@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from support.exposition import parsed
 from support.reference import TEXTS, cosines, vectors_of_texts
 from support.server import KEYLESS, REPOSITORY, Server, free_port
 
@@ -55,6 +56,15 @@ def test_the_first_walk(tmp_path: Path) -> None:
         assert body["dimensions"] == 384
         assert [len(vector) for vector in body["embeddings"]] == [384] * len(TEXTS)
         assert cosines(body["embeddings"], vectors_of_texts()).min() >= 0.999
+
+        assert re.fullmatch(
+            r"load;dur=.*, queue;dur=.*, tokenize;dur=.*, inference;dur=.*", answer.headers["Server-Timing"]
+        )
+        metrics, status = parsed(client.get("/metrics").text), client.get("/api/status").json()
+        assert metrics["model_tokens_total"]["minilm",] > len(TEXTS)
+        assert metrics["model_memory_bytes"]["minilm",] == status["memory"]["used_bytes"] > 10_000_000
+        assert metrics["process_resident_memory_bytes"][()] < 100_000_000
+        assert status["device"]["models_on"] == ["cpu"]
 
         minilm = state_of_minilm(client)
         assert minilm["state"] == "ready"
