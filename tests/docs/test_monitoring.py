@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from starlette.testclient import TestClient
 
 from homelab_ai.api.status import StatusResponse
 from support.exposition import LABELS
@@ -122,7 +124,19 @@ def test_the_configuration_shown_is_the_one_that_is_there() -> None:
     assert shown["job_name"] == there["job_name"]
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed (apt-get install prometheus)")
+needs_promtool = pytest.mark.skipif(
+    not shutil.which("promtool"), reason="promtool is not installed (apt-get install prometheus)"
+)
+
+
+def promtool(*arguments: str | Path, given: str | None = None) -> None:
+    done = subprocess.run(
+        ["promtool", *arguments], cwd=PROMETHEUS, input=given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
 @pytest.mark.parametrize(
     "command",
     [
@@ -133,5 +147,18 @@ def test_the_configuration_shown_is_the_one_that_is_there() -> None:
     ids=" ".join,
 )
 def test_promtool_finds_nothing_wrong(command: tuple[str, ...]) -> None:
-    done = subprocess.run(["promtool", *command], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool(*command)
+
+
+@needs_promtool
+def test_promtool_can_read_the_dashboard(tmp_path: Path) -> None:
+    asked = [re.sub(r"\$__rate_interval", "5m", expression) for _, expression in expressions()]
+    rules = [{"record": f"asked:{number}", "expr": expression} for number, expression in enumerate(asked)]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    promtool("check", "rules", tmp_path / "rules.yaml")
+
+
+@needs_promtool
+def test_promtool_finds_the_metrics_well_named(client: TestClient) -> None:
+    assert client.post("/api/embed", json={"texts": ["a"]}).status_code == 200
+    promtool("check", "metrics", given=client.get("/metrics").text)
