@@ -98,7 +98,7 @@ def _counting() -> float:
     for _ in range(rounds):
         metrics.request_begun()
         metrics.request_ended(
-            endpoint=endpoints.of(scope), status=200, seconds=0.001, code=None, request_id="benchmark", shown=False
+            endpoint=endpoints.of(scope), status=200, seconds=0.001, code=None, request_id="benchmark", stranger=False
         )
     return (time.perf_counter() - started) / rounds
 

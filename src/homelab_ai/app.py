@@ -4,11 +4,11 @@ import asyncio
 import importlib
 import logging
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from time import monotonic
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -76,9 +76,10 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
         try:
             make_first_key(settings.security, state, _show_first_key)
             gate = Gate(settings, KeyRing(settings.security, state.api_keys()))
-            now = clock or asyncio.get_running_loop()
-            registry = LocalModels(settings, _ENGINES, start_host, clock=now, state=state, observer=measured)
-            decoder, gpus = Decoder(start_host, settings.limits.max_image_megapixels, now), Gpus(now)
+            time = clock or asyncio.get_running_loop()
+            registry = LocalModels(settings, _ENGINES, start_host, clock=time, state=state, observer=measured)
+            decoder = Decoder(start_host, settings.limits.max_image_megapixels, time)
+            gpus = Gpus(time)
             try:
                 with shutdown.noticed() as stopping:
                     yield Services(
@@ -90,7 +91,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
                         metrics=measured,
                         processor=processor(),
                         gpus=gpus,
-                        started=time.monotonic(),
+                        started=monotonic(),
                         request_timeout_seconds=settings.resources.request_timeout_seconds,
                         stopping=stopping,
                     )

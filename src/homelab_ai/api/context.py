@@ -9,7 +9,6 @@ import re
 import time
 import uuid
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -109,8 +108,7 @@ class ContextMiddleware:
             seconds=seconds,
             code=code,
             request_id=context.request_id,
-            # What strangers are refused with would soon be all that is to be seen.
-            shown=context.identity is not NOBODY or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+            stranger=context.identity is NOBODY,
         )
 
     def _place(self, scope: Scope) -> None:

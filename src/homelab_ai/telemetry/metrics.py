@@ -9,6 +9,7 @@ series of a model go with it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Literal
 
 from prometheus_client import (
@@ -124,15 +125,17 @@ class Metrics:
         self.requests.begin()
 
     def request_ended(
-        self, *, endpoint: str, status: int, seconds: float, code: str | None, request_id: str, shown: bool
+        self, *, endpoint: str, status: int, seconds: float, code: str | None, request_id: str, stranger: bool
     ) -> None:
-        """It has ended. `code` is that of its error, if any, which is `shown` among the last ones or not."""
+        """It has ended. `code` is that of its error, if any; a `stranger` is one who was not let in."""
         self._ended.labels(endpoint, str(status)).inc()
         self._durations.labels(endpoint).observe(seconds)
         error = None
         if code:
             self._errors.labels(code).inc()
-            error = ErrorSeen(requests.now(), status, code, endpoint, request_id) if shown else None
+            # What strangers are refused with would soon be all that is to be seen.
+            if not stranger or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                error = ErrorSeen(requests.now(), status, code, endpoint, request_id)
         self.requests.end(status, error)
 
     # --- models: what `models.observer.Observer` says of each
