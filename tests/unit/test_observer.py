@@ -124,6 +124,20 @@ async def test_a_removed_model_is_told_of_last_of_all(observed: House, notes: No
     assert notes.told[-1] == ("removed", "b")
 
 
+async def test_a_model_that_is_added_again_is_not_told_of_as_removed(observed: House, notes: Notes) -> None:
+    (asking,) = await observed.at_work("a")
+    model = observed.models.catalogue.get("a")
+    removing = asyncio.create_task(observed.models.remove(model))
+    await quiet()
+    await observed.models.add("text_embedding", model.settings)
+    again = observed.asking("a")
+    await quiet()
+    observed.busy.pop("a").set()
+    await asyncio.gather(asking, removing, again)
+    assert notes.of("removed") == []
+    assert len(notes.of("loaded")) == 2
+
+
 async def test_queued_requests_are_those_whose_first_run_has_not_begun(observed: House) -> None:
     model = observed.models.catalogue.get("a")
     (first,) = await observed.at_work("a")
