@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -13,6 +14,7 @@ from homelab_ai.api.context import ContextMiddleware
 from homelab_ai.api.counting import CounterUnavailableError
 from homelab_ai.errors import Forbidden, RateLimitExceeded, ServiceError, Unauthorized
 from homelab_ai.settings import Settings
+from homelab_ai.telemetry.metrics import Metrics
 from support.gates import HOME, KEY, STRANGER, client, gate, headers
 
 pytestmark = pytest.mark.anyio
@@ -64,11 +66,11 @@ async def test_who_is_refused_is_so_before_the_body_is_read() -> None:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await Response("let in")(scope, receive, send)
 
-    service = ContextMiddleware(AccessMiddleware(answer))
+    service = ContextMiddleware(AccessMiddleware(answer), metrics=Metrics("1.0"))
     for key in (KEY, KEY, "wrong"):
         given = headers(authorization=f"Bearer {key}").raw
         scope = {"type": "http", "method": "POST", "path": "/api/embed", "headers": given, "client": ("192.0.2.7", 1)}
-        await service({**scope, "state": {"gate": door}}, unread, send)
+        await service({**scope, "state": {"gate": door}, "app": Starlette()}, unread, send)
     assert statuses == [200, 429, 401]
 
 

@@ -8,15 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from homelab_ai.settings import reserved_in_use
-from homelab_ai.settings.tree import (
-    ApiKeySettings,
-    ImageCaptionModel,
-    LimitsSettings,
-    ServerSettings,
-    Settings,
-    TextEmbeddingModel,
-)
+from homelab_ai.settings import ApiKeySettings, ImageCaptionModel, TextEmbeddingModel, reserved_in_use
+from homelab_ai.settings.tree import LimitsSettings, ServerSettings, Settings
 from homelab_ai.settings.values import model_within
 
 HASH = "0123456789abcdef" * 4

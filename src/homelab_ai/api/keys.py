@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from homelab_ai.errors import Conflict, NotFound, ResourceExhausted
-from homelab_ai.settings import ALL_BUT_ADMIN, SecuritySettings
-from homelab_ai.settings.tree import ApiKeySettings
+from homelab_ai.settings import ALL_BUT_ADMIN, ApiKeySettings, SecuritySettings
 from homelab_ai.state import State, StateError, StoredKey
 
 log = logging.getLogger(__name__)

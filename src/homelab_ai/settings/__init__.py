@@ -1,20 +1,15 @@
 """Everything an operator can set: one frozen `tree`, and the `loading` of config.yaml and the environment into it."""
 
 from homelab_ai.settings.loading import ConfigurationError, load_settings
+from homelab_ai.settings.models import ImageCaptionModel, ModelsSettings, TextEmbeddingModel
 from homelab_ai.settings.reserved import is_reserved, reserved_in_use
-from homelab_ai.settings.tree import (
-    BatchingSettings,
-    ImageCaptionModel,
-    ModelsSettings,
-    ResourcesSettings,
-    SecuritySettings,
-    Settings,
-    TextEmbeddingModel,
-)
+from homelab_ai.settings.security import ApiKeySettings, SecuritySettings
+from homelab_ai.settings.tree import BatchingSettings, ResourcesSettings, Settings
 from homelab_ai.settings.values import ALL_BUT_ADMIN, KeepAlive
 
 __all__ = [
     "ALL_BUT_ADMIN",
+    "ApiKeySettings",
     "BatchingSettings",
     "ConfigurationError",
     "ImageCaptionModel",
