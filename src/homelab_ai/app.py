@@ -28,6 +28,7 @@ from homelab_ai.api.services import Services
 from homelab_ai.captioning import service as captioning
 from homelab_ai.captioning.decoder import Decoder
 from homelab_ai.captioning.service import CaptionService
+from homelab_ai.configuration import Configuration
 from homelab_ai.embedding import service as embedding
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.catalogue import Kind
@@ -35,7 +36,7 @@ from homelab_ai.models.clock import Clock
 from homelab_ai.models.device import Gpus, processor
 from homelab_ai.models.hosts.host import Host, StartHost
 from homelab_ai.models.registry import LocalModels
-from homelab_ai.settings import ConfigurationError, Settings, reserved_in_use
+from homelab_ai.settings import ConfigurationError, Settings, Source, reserved_in_use
 from homelab_ai.state import State, StateError
 from homelab_ai.telemetry import logs
 from homelab_ai.telemetry.metrics import Metrics
@@ -56,16 +57,19 @@ is set, `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (in secon
 """
 
 
-def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Clock | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, start_host: StartHost = Host.start, clock: Clock | None = None, source: Source | None = None
+) -> FastAPI:
     """Put the service together. Nothing is opened or started before the server starts it.
 
-    `clock` is the time by which models are unloaded and tried again: the event loop's, unless another is given.
+    `clock` is the time by which models are unloaded and tried again: the event loop's, unless another is given. With
+    the `source` of the settings, they are read anew when it changes.
 
     Raises:
         ConfigurationError: when a setting needs what is not installed.
     """
     release = version("homelab-ai-api")
-    measured = Metrics(release)
+    measured, configuration = Metrics(release), Configuration(settings, source)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Services]:
@@ -80,21 +84,33 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
             registry = LocalModels(settings, _ENGINES, start_host, clock=time, state=state, observer=measured)
             decoder = Decoder(start_host, settings.limits.max_image_megapixels, time)
             gpus = Gpus(time)
+            embeddings, captions = EmbeddingService(registry, settings), CaptionService(registry, decoder, settings)
+
+            def apply(changed: Settings) -> None:
+                try:
+                    gate.follow(changed)
+                except CounterUnavailableError as error:
+                    raise ConfigurationError([str(error)]) from error
+                for part in (registry, embeddings, captions):
+                    part.follow(changed)
+
             try:
                 with shutdown.noticed() as stopping:
-                    yield Services(
-                        gate=gate,
-                        state=state,
-                        models=registry,
-                        embedding=EmbeddingService(registry, settings),
-                        captioning=CaptionService(registry, decoder, settings),
-                        metrics=measured,
-                        processor=processor(),
-                        gpus=gpus,
-                        started=monotonic(),
-                        request_timeout_seconds=settings.resources.request_timeout_seconds,
-                        stopping=stopping,
-                    )
+                    async with configuration.followed(apply):
+                        yield Services(
+                            gate=gate,
+                            state=state,
+                            configuration=configuration,
+                            models=registry,
+                            embedding=embeddings,
+                            captioning=captions,
+                            metrics=measured,
+                            processor=processor(),
+                            gpus=gpus,
+                            started=monotonic(),
+                            request_timeout_seconds=settings.resources.request_timeout_seconds,
+                            stopping=stopping,
+                        )
             finally:
                 gpus.close()
                 await decoder.close()
@@ -119,7 +135,7 @@ def create_app(settings: Settings, start_host: StartHost = Host.start, clock: Cl
             Middleware(AccessMiddleware),
             Middleware(
                 BodyLimits,
-                max_bytes=settings.limits.max_body_bytes,
+                max_bytes=lambda: configuration.settings.limits.max_body_bytes,
                 timeout_seconds=settings.resources.request_timeout_seconds,
             ),
         ],

@@ -274,7 +274,7 @@ def test_a_removed_model_takes_its_series_along(client: TestClient) -> None:
 def test_a_strange_name_stays_a_name(name: str) -> None:
     metrics = Metrics("1.0")
     metrics.loaded(name, 1.5)
-    now = Now([ModelNow(name, 1, 0, 0, 1, 0, 0)], 0, 0, 0, [])
+    now = Now([ModelNow(name, 1, 0, 0, 1, 0, 0)], 0, 0, 0, [], configuration_is_current=True, configuration_loaded_at=0)
     samples = parsed(metrics.exposition(now).decode())
     assert samples["model_load_duration_seconds_sum"] == {(name,): 1.5}
     assert samples["models_loaded"] == {(name,): 1}

@@ -33,6 +33,8 @@ LABELS: dict[str, Labels] = {
     "gpu_device_memory_bytes": ("gpu",),
     "gpu_device_memory_used_bytes": ("gpu",),
     "homelab_ai_build_info": ("version",),
+    "config_last_reload_successful": (),
+    "config_last_reload_success_timestamp_seconds": (),
     "process_virtual_memory_bytes": (),
     "process_resident_memory_bytes": (),
     "process_start_time_seconds": (),

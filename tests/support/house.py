@@ -34,7 +34,7 @@ class House:
             for name in NAMES
         ]
         entries += more
-        settings = Settings.model_validate(
+        self.settings = Settings.model_validate(
             {
                 "data_dir": folder / "data",
                 "models_dir": folder / "models",
@@ -48,13 +48,22 @@ class House:
         self.hosts.prepare = self._prepare
         self.busy: dict[str, asyncio.Event] = {}
         self.models = LocalModels(
-            settings,
+            self.settings,
             {"text_embedding": "an.engine"},
             self.hosts,
             clock=self.clock,
             state=state,
             observer=observer,
         )
+
+    def follow(self, *, entries: Sequence[dict[str, Any]] | None = None, **resources: Any) -> None:
+        """Have the configuration say this now."""
+        values = self.settings.model_dump()
+        values["resources"] |= resources
+        if entries is not None:
+            values["models"]["text_embedding"] = entries
+        self.settings = Settings.model_validate(values)
+        self.models.follow(self.settings)
 
     def _prepare(self, host: FakeHost) -> None:
         host.takes = self.sizes.get(host.plan.model_id, Footprint(BYTES_PER_GB))

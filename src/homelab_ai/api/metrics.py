@@ -39,6 +39,8 @@ async def _now(services: Services) -> Now:
         memory_used_bytes=models.used.memory_bytes,
         memory_budget_bytes=models.budget.memory_bytes,
         gpu_memory_budget_bytes=models.budget.gpu_memory_bytes,
+        configuration_is_current=services["configuration"].is_current,
+        configuration_loaded_at=services["configuration"].loaded_at,
         gpus=[GpuNow(gpu.memory_bytes, gpu.memory_used_bytes) for gpu in gpus],
     )
 

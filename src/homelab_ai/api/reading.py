@@ -28,7 +28,8 @@ class BodyLimits:
     Starlette has one for the size, but that answers in plain text.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: Callable[[], int], timeout_seconds: float) -> None:
+        """`max_bytes` tells how large a body may be at the moment."""
         self._app = app
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
@@ -63,10 +64,10 @@ class BodyLimits:
         await self._app(scope, receive_within_limits, send)
 
     def _check_size(self, size: int) -> None:
-        if size > self._max_bytes:
+        if size > (most := self._max_bytes()):
             raise PayloadTooLarge(
-                f"The body is larger than {self._max_bytes:,} bytes; send less at a time, or raise limits.max_body_mb",
-                details={"max_bytes": self._max_bytes},
+                f"The body is larger than {most:,} bytes; send less at a time, or raise limits.max_body_mb",
+                details={"max_bytes": most},
             )
 
 

@@ -9,6 +9,7 @@ from starlette.types import Scope
 from homelab_ai.api.access import Gate
 from homelab_ai.api.context import context_of
 from homelab_ai.captioning.service import CaptionService
+from homelab_ai.configuration import Configuration
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.device import Gpus, Processor
@@ -22,6 +23,7 @@ class Services(TypedDict):
 
     gate: Gate
     state: State
+    configuration: Configuration
     models: LocalModels
     embedding: EmbeddingService
     captioning: CaptionService

@@ -5,7 +5,7 @@ Shallow, and in bytes and seconds: a widget of Homepage or Glance can name each 
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from homelab_ai.api.access import needs
 from homelab_ai.api.documents import errors
 from homelab_ai.api.services import Services, services_of
+from homelab_ai.configuration import Configuration
 from homelab_ai.models.catalogue import Kind
 from homelab_ai.models.device import Gpu, Processor
 from homelab_ai.models.residency import LOADED, ModelState, Snapshot
@@ -87,6 +88,14 @@ class ErrorStatus(BaseModel):
     request_id: str = Field(description="As in the log.")
 
 
+class ConfigurationStatus(BaseModel):
+    """The settings in force. The file is read anew when it changes."""
+
+    loaded_at: datetime = Field(description="When they were read.")
+    current: bool = Field(description="False while the file cannot be used as it is now; the log says why.")
+    needing_restart: list[str] = Field(description="Settings changed since the start that take effect with the next.")
+
+
 class StatusResponse(BaseModel):
     """The service at a glance."""
 
@@ -96,6 +105,11 @@ class StatusResponse(BaseModel):
                 "version": "0.1.0",
                 "uptime_seconds": 86400.5,
                 "ready": True,
+                "configuration": {
+                    "loaded_at": "2025-01-30T08:00:00.000000Z",
+                    "current": True,
+                    "needing_restart": [],
+                },
                 "device": {
                     "cpu": "AMD Ryzen 7 7700",
                     "cpu_cores": 8,
@@ -152,6 +166,7 @@ class StatusResponse(BaseModel):
     version: str
     uptime_seconds: float
     ready: bool = Field(description="As `/ready` says.")
+    configuration: ConfigurationStatus
     device: DeviceStatus
     memory: MemoryStatus
     models_loaded: int
@@ -174,6 +189,7 @@ async def status(request: Request) -> StatusResponse:
         version=request.app.version,
         uptime_seconds=round(time.monotonic() - services["started"], 3),
         ready=_is_ready(services),
+        configuration=_configuration(services["configuration"]),
         device=_device(services["processor"], gpus, snapshots),
         memory=MemoryStatus(
             used_bytes=models.used.memory_bytes,
@@ -203,6 +219,14 @@ def _is_ready(services: Services) -> bool:
     except StateError:
         return False
     return True
+
+
+def _configuration(configuration: Configuration) -> ConfigurationStatus:
+    return ConfigurationStatus(
+        loaded_at=datetime.fromtimestamp(configuration.loaded_at, UTC),
+        current=configuration.is_current,
+        needing_restart=configuration.needing_restart,
+    )
 
 
 def _device(processor: Processor, gpus: Sequence[Gpu], snapshots: Sequence[Snapshot]) -> DeviceStatus:

@@ -49,18 +49,20 @@ class Decoder:
 
     def __init__(self, start_host: StartHost, max_megapixels: float, clock: Clock) -> None:
         self._start_host = start_host
-        self._plan = HostPlan(
-            model_id="(image decoder)",
-            engine=ENGINE,
-            options={"max_pixels": int(max_megapixels * 1_000_000)},
-            run_timeout_seconds=_SECONDS_FOR_ONE_IMAGE,
-        )
+        self._plan = _plan(max_megapixels)
         self._clock = clock
         self._host: Host | None = None
         self._starting = asyncio.Lock()
         self._waiting = 0
         self._timer: Timer | None = None
         self._stopping: set[asyncio.Task[None]] = set()
+
+    def follow(self, max_megapixels: float) -> None:
+        """Decode images up to this size from now on."""
+        plan = _plan(max_megapixels)
+        if plan != self._plan:
+            self._plan = plan
+            self._stop()  # an image that it is at is decoded once more, by the next one
 
     async def decode(self, data: bytes) -> Picture:
         """Return the picture in an image file. May be cancelled at any time.
@@ -128,3 +130,12 @@ class Decoder:
             self._stopping.add(stop)
             stop.add_done_callback(self._stopping.discard)
             self._host = None
+
+
+def _plan(max_megapixels: float) -> HostPlan:
+    return HostPlan(
+        model_id="(image decoder)",
+        engine=ENGINE,
+        options={"max_pixels": int(max_megapixels * 1_000_000)},
+        run_timeout_seconds=_SECONDS_FOR_ONE_IMAGE,
+    )

@@ -61,8 +61,13 @@ class CaptionService:
     def __init__(self, models: Models, decoder: Decoder, settings: Settings) -> None:
         self._models = models
         self._decoder = decoder
-        self.max_images = settings.limits.max_images
+        self.follow(settings)
         self._timeout_seconds = settings.resources.request_timeout_seconds
+
+    def follow(self, settings: Settings) -> None:
+        """Go by these limits from the next request on."""
+        self.max_images = settings.limits.max_images
+        self._decoder.follow(settings.limits.max_image_megapixels)
 
     def choose(self, name: str | None) -> Model:
         """Return the captioning model that a request means. Raises as `Catalogue.choose`."""

@@ -22,15 +22,16 @@ def serve(
 
     from homelab_ai.app import create_app  # noqa: PLC0415
     from homelab_ai.server import Protocol, allow_many_files  # noqa: PLC0415
-    from homelab_ai.settings import ConfigurationError, load_settings  # noqa: PLC0415
+    from homelab_ai.settings import ConfigurationError, Source  # noqa: PLC0415
     from homelab_ai.telemetry import logs  # noqa: PLC0415
 
     # Where there is nobody to read them: uvicorn does not expect that.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for good
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     try:
-        settings = load_settings(config)
-        app = create_app(settings)
+        source = Source(config)
+        settings = source.load()
+        app = create_app(settings, source=source)
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None
     allow_many_files()

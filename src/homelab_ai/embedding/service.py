@@ -51,8 +51,12 @@ class EmbeddingService:
 
     def __init__(self, models: Models, settings: Settings) -> None:
         self._models = models
-        self._max_texts = settings.limits.max_texts
+        self.follow(settings)
         self._timeout_seconds = settings.resources.request_timeout_seconds
+
+    def follow(self, settings: Settings) -> None:
+        """Go by these limits from the next request on."""
+        self._max_texts = settings.limits.max_texts
 
     def choose(self, name: str | None) -> Model:
         """Return the embedding model that a request means. Raises as `Catalogue.choose`."""

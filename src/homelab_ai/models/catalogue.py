@@ -6,7 +6,7 @@ be that of a model of another kind: the answer then says so, rather than that th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from homelab_ai.errors import InvalidRequest, ModelNotFound, ModelNotLoaded
 from homelab_ai.settings import ImageCaptionModel, ModelsSettings, TextEmbeddingModel
@@ -30,6 +30,11 @@ class Model:
     def id(self) -> str:
         """The name that answers carry as `model_used`."""
         return self.settings.id
+
+    @property
+    def process(self) -> dict[str, Any]:
+        """All of its settings that decide what its process is."""
+        return self.settings.model_dump(exclude={"default", "enabled", "aliases", "keep_alive_minutes"})
 
     @property
     def ranks(self) -> list[list[str]]:

@@ -36,16 +36,21 @@ class Inventory:
     """The models on offer, and the way to change them. Every method but `placed` is quick and the event loop's."""
 
     def __init__(self, settings: Settings, state: State | None) -> None:
-        self._configured = settings.models
         self._models_dir = settings.models_dir.absolute()
         self._roots = [root.absolute() for root in (settings.models_dir, *settings.resources.local_model_roots)]
         self._state = state
         self._records: Records = {record.id.casefold(): record for record in (state.models() if state else [])}
-        offered, problems = _laid_over(self._configured, self._records)
+        self.catalogue: Catalogue
+        """What requests choose from. Another one after each change."""
+        self.follow(settings.models)
+
+    def follow(self, configured: ModelsSettings) -> None:
+        """Take the models of this configuration in the place of those of the last one."""
+        self._configured = configured
+        offered, problems = _laid_over(configured, self._records)
         for problem in problems:
             log.warning("%s", problem)
         self.catalogue = Catalogue(offered)
-        """What requests choose from. Another one after each change."""
 
     def placed(self, hf_model: str) -> str:
         """Return what to keep as the `hf_model` of an added model: a name on the hub, or a folder without links.

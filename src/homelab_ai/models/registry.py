@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
 
-from homelab_ai.models import refusals
+from homelab_ai.models import memory, refusals
 from homelab_ai.models.catalogue import Catalogue, Kind, Model
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.files import places
@@ -140,6 +140,28 @@ class LocalModels:
         model = self._inventory.add(kind, entry.model_copy(update={"hf_model": hf_model}))
         self._follow_inventory()
         return model
+
+    def follow(self, settings: Settings) -> None:
+        """Go by these settings from now on: the models, the budget, the keep-alive, how many requests may wait.
+
+        A model whose process would be another one now is unloaded once the requests that use it have been answered,
+        and loaded as it is wanted with the next one. So is one that is disabled.
+        """
+        self._resources = settings.resources
+        self._scheduler.budget = memory.budget(settings.resources)
+        before = {model.id: model for model in self.catalogue}
+        self._inventory.follow(settings.models)
+        for model_id in [model.id for model in self.catalogue if model.id in before]:
+            if before[model_id].kind != self.catalogue.get(model_id).kind:
+                self._scheduler.dismiss(self._slots.pop(model_id))
+        self._follow_inventory()
+        for model in self.catalogue:
+            former, slot = before.get(model.id), self._slots[model.id]
+            if former and former.process != model.process:
+                self._scheduler.renew(slot)
+            elif slot.resident and not model.settings.enabled:
+                self._scheduler.drain(slot.resident, "asked")
+        self._scheduler.make_room()
 
     def change(self, model: Model, changes: Mapping[str, Any]) -> Model:
         """Change settings of a model that leave its process as it is: `default`, `enabled`, `keep_alive_minutes`.

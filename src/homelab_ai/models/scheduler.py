@@ -80,6 +80,22 @@ class Scheduler:
             self.drain(resident, "asked")
             await resident.host.ended()
 
+    def renew(self, slot: Slot) -> None:
+        """Have the next request answered by a new process, since the model is to run otherwise now."""
+        slot.forgive()
+        slot.prepared = False
+        if slot.preparing:  # perhaps of other files; those who wait for it wait on
+            slot.preparing.add_done_callback(lambda _: self.settle())
+            slot.preparing.cancel()
+        slot.drain_when_loaded = slot.loading is not None
+        if slot.resident:
+            self.drain(slot.resident, "asked")
+
+    def make_room(self) -> None:
+        """Let models go until what they take is within the budget, which is another one now."""
+        self._let_go(self.used.missing(self.budget), overdrawn=True)
+        self.settle()
+
     def dismiss(self, slot: Slot) -> None:
         """Give the model to nobody any more. Those who wait for it are told; those who have it keep it to their end."""
         slot.removed = True

@@ -4,6 +4,7 @@ from homelab_ai.settings.loading import ConfigurationError, load_settings
 from homelab_ai.settings.models import ImageCaptionModel, ModelsSettings, TextEmbeddingModel
 from homelab_ai.settings.reserved import is_reserved, reserved_in_use
 from homelab_ai.settings.security import ApiKeySettings, SecuritySettings
+from homelab_ai.settings.source import Source
 from homelab_ai.settings.tree import BatchingSettings, ResourcesSettings, Settings
 from homelab_ai.settings.values import ALL_BUT_ADMIN, KeepAlive
 
@@ -18,6 +19,7 @@ __all__ = [
     "ResourcesSettings",
     "SecuritySettings",
     "Settings",
+    "Source",
     "TextEmbeddingModel",
     "is_reserved",
     "load_settings",

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
+from homelab_ai.settings.source import LIVE
 from homelab_ai.settings.tree import Settings
 from homelab_ai.settings.values import Mark, model_within
 
@@ -26,6 +27,10 @@ and HOMELAB_AI__SERVER__PORT_FILE names a file that holds the value, such as a D
 HOMELAB_AI__SECURITY__IP_ALLOWLIST='[192.168.1.0/24, 127.0.0.1]'. HOMELAB_AI_CONFIG names another file than
 ./config.yaml.
 
+The running service reads this file anew when it changes (and, on SIGHUP, the files that variables name). This takes
+effect within two seconds: {live}. Everything else does with the next start. A file that cannot be used is reported in
+the log, and the last settings stay in force.
+
 "No effect in this version" marks a setting that is checked already, but whose feature comes later.
 """
 # Kept on one line, so that it can be searched for.
@@ -34,7 +39,8 @@ _NO_EFFECT = " (no\0effect\0in\0this\0version)"
 
 def example_configuration() -> str:
     """Return the text of config.example.yaml."""
-    introduction = "\n#\n".join("\n".join(_comment(part, 0)) for part in _INTRODUCTION.split("\n\n"))
+    text = _INTRODUCTION.format(live=", ".join(LIVE))
+    introduction = "\n#\n".join("\n".join(_comment(part, 0)) for part in text.split("\n\n"))
     return "\n".join([introduction, *_group(Settings(), depth=0, reserved=False)]) + "\n"
 
 

@@ -95,9 +95,17 @@ class _File(NamedTuple):
         return f"{self.path}:{line}" if line else str(self.path)
 
 
+def path_of(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return which file `load_settings` reads, whether it is there or not."""
+    return _named(path, environ) or Path("config.yaml")
+
+
+def _named(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    return path or (Path(environ["HOMELAB_AI_CONFIG"]) if environ.get("HOMELAB_AI_CONFIG") else None)
+
+
 def _read_file(path: Path | None, environ: Mapping[str, str]) -> _File:
-    named = path or (Path(environ["HOMELAB_AI_CONFIG"]) if environ.get("HOMELAB_AI_CONFIG") else None)
-    path = named or Path("config.yaml")
+    named, path = _named(path, environ), path_of(path, environ)
     try:
         document = read_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

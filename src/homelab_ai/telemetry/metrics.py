@@ -68,6 +68,9 @@ class Now:
     memory_budget_bytes: int
     gpu_memory_budget_bytes: int
     gpus: Sequence[GpuNow]
+    configuration_is_current: bool
+    configuration_loaded_at: float
+    """Seconds since 1970."""
 
 
 class Metrics:
@@ -201,6 +204,8 @@ class Metrics:
             ("models_memory_used_bytes", "What models and loads take of the budget.", now.memory_used_bytes),
             ("models_memory_budget_bytes", "Main memory that models may take.", now.memory_budget_bytes),
             ("models_gpu_memory_budget_bytes", "GPU memory that models may take.", now.gpu_memory_budget_bytes),
+            ("config_last_reload_successful", "0 while the file cannot be used.", int(now.configuration_is_current)),
+            ("config_last_reload_success_timestamp_seconds", "When it was read.", now.configuration_loaded_at),
             (
                 "gpu_memory_used_bytes",
                 "GPU memory that models take, as their processes report it.",
