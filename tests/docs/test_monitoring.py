@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,14 +125,14 @@ def test_the_configuration_shown_is_the_one_that_is_there() -> None:
     assert shown["job_name"] == there["job_name"]
 
 
-needs_promtool = pytest.mark.skipif(
-    not shutil.which("promtool"), reason="promtool is not installed (apt-get install prometheus)"
-)
+PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=f"{sys.prefix}/bin")
+needs_promtool = pytest.mark.skipif(not PROMTOOL, reason="promtool is not installed (apt-get install prometheus)")
 
 
 def promtool(*arguments: str | Path, given: str | None = None) -> None:
+    assert PROMTOOL
     done = subprocess.run(
-        ["promtool", *arguments], cwd=PROMETHEUS, input=given, capture_output=True, text=True, check=False
+        [PROMTOOL, *arguments], cwd=PROMETHEUS, input=given, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
