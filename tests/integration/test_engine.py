@@ -5,11 +5,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
+from tokenizers import Tokenizer
 
 from homelab_ai.embedding.engines.encode import AnyModel
 from homelab_ai.embedding.engines.openvino import _rounded, packed
+from homelab_ai.embedding.engines.plain import PlainTransformer
 from homelab_ai.embedding.engines.plain import passes as passes_of
+from homelab_ai.embedding.engines.tokens import Facts
 from homelab_ai.models import cores
+from support.reference import MINILM
 
 
 class Seeing:
@@ -76,3 +81,44 @@ def test_a_container_is_not_given_more_threads_than_it_may_run(tmp_path: Path, t
     (tmp_path / "cpu.max").write_text(f"{text}\n")
     assert 1 <= cores.usable(tmp_path / "cpu.max") <= most
     assert cores.usable(tmp_path / "nothing") >= 1
+
+
+class Cramped:
+    """Stands for a model on a GPU that has room for three texts at a time, and sees the length of each."""
+
+    device = torch.device("cpu")
+    truncate_dim = None
+
+    def __init__(self) -> None:
+        self.passes: list[int] = []
+
+    def __call__(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        mask = features["attention_mask"]
+        if len(mask) > 3:
+            raise torch.OutOfMemoryError
+        self.passes.append(len(mask))
+        return {"sentence_embedding": mask.sum(dim=1, keepdim=True).to(torch.float16)}
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 11])
+def test_a_pass_for_which_there_is_no_room_is_done_by_halves(count: int) -> None:
+    model = Cramped()
+    facts = Facts(("input_ids", "attention_mask"), dimensions=1, window=512, prompt="", pad_id=0, pad_left=False)
+    tokenizer = Tokenizer.from_file(str(MINILM / "tokenizer.json"))
+    engine = PlainTransformer(model, tokenizer, facts, window=512)
+    embedded = engine.embed(["a " * (length + 1) for length in range(count)])
+    assert embedded.matrix.tolist() == [[length + 3] for length in range(count)]
+    assert embedded.matrix.dtype == np.float32
+    assert sum(model.passes) == count
+    assert max(model.passes) <= 3
+
+
+def test_one_text_for_which_there_is_no_room_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("homelab_ai.embedding.engines.plain.vectors", full)
+    facts = Facts(("input_ids", "attention_mask"), dimensions=1, window=512, prompt="", pad_id=0, pad_left=False)
+    engine = PlainTransformer(Cramped(), Tokenizer.from_file(str(MINILM / "tokenizer.json")), facts, window=512)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.embed(["a", "b"])
