@@ -279,11 +279,11 @@ LOCAL = b"Host: localhost\r\n"
         (b"GET /api/models HTTP/1.1", b"Host:\r\n", 401),
         (b"GET /api/models HTTP/1.1", b"Host: evil.example\r\n", 401),
         (b"GET /api/models HTTP/1.1", b"Host: evil.example\r\nX-Forwarded-Host: localhost\r\n", 401),
-        (b"GET http://evil.example/api/models HTTP/1.1", LOCAL, 404),
-        (b"GET http://localhost/api/models HTTP/1.1", b"Host: evil.example\r\n", 401),
-        (b"GET http://localhost/health HTTP/1.1", b"Host: evil.example\r\n", 401),
-        (b"OPTIONS * HTTP/1.1", b"Host: evil.example\r\n", 401),
-        (b"CONNECT evil.example:443 HTTP/1.1", LOCAL, 404),
+        (b"GET http://evil.example/api/models HTTP/1.1", LOCAL, 400),
+        (b"GET http://localhost/api/models HTTP/1.1", b"Host: evil.example\r\n", 400),
+        (b"GET http://localhost/health HTTP/1.1", b"Host: evil.example\r\n", 400),
+        (b"OPTIONS * HTTP/1.1", b"Host: evil.example\r\n", 400),
+        (b"CONNECT evil.example:443 HTTP/1.1", LOCAL, 400),
     ],
 )
 def test_neither_the_target_nor_the_host_opens_what_is_closed(
