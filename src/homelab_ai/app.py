@@ -32,7 +32,7 @@ from homelab_ai.configuration import Configuration
 from homelab_ai.embedding import service as embedding
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.catalogue import Kind
-from homelab_ai.models.clock import Clock
+from homelab_ai.models.clock import Clock, SystemClock
 from homelab_ai.models.device import Gpus, processor
 from homelab_ai.models.hosts.host import Host, StartHost
 from homelab_ai.models.registry import LocalModels
@@ -62,7 +62,7 @@ def create_app(
 ) -> FastAPI:
     """Put the service together. Nothing is opened or started before the server starts it.
 
-    `clock` is the time by which models are unloaded and tried again: the event loop's, unless another is given. With
+    `clock` is the time by which models are unloaded and tried again: this machine's, unless another is given. With
     the `source` of the settings, they are read anew when it changes.
 
     Raises:
@@ -80,7 +80,7 @@ def create_app(
         try:
             make_first_key(settings.security, state, _show_first_key)
             gate = Gate(settings, KeyRing(settings.security, state.api_keys()))
-            time = clock or asyncio.get_running_loop()
+            time = clock or SystemClock(asyncio.get_running_loop())
             registry = LocalModels(settings, _ENGINES, start_host, clock=time, state=state, observer=measured)
             decoder = Decoder(start_host, settings.limits.max_image_megapixels, time)
             gpus = Gpus(time)

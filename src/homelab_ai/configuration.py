@@ -65,7 +65,8 @@ class Configuration:
             try:
                 await self.look(source, apply)
             except Exception:  # whatever it was, the next change is to be seen
-                log.exception("the configuration could not be looked at")
+                self.is_current = False
+                log.exception("the configuration could not be put into force")
 
     async def look(self, source: Source, apply: Apply) -> None:
         """Look at the file once, and read it where that was asked for or it is another than was read."""

@@ -12,13 +12,15 @@ import resource
 import sys
 import uuid
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import h11
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from homelab_ai.api.context import refused_at_the_edge
+from homelab_ai.api.endpoints import OTHER
 from homelab_ai.api.envelope import error_response
 from homelab_ai.errors import HeadersTooLarge, InvalidRequest, RequestTimeout, ResourceExhausted, ServiceError
 from homelab_ai.telemetry.logs import log_access
@@ -198,7 +200,8 @@ class Protocol(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            request_id = str(uuid.uuid4())
+            # uvicorn's own type of a scope is not that of Starlette, but it is the same dictionary.
+            request_id = refused_at_the_edge(cast("Scope", self.cycle.scope), error) if at_work else str(uuid.uuid4())
             response = error_response(error, request_id)
             headers = [*response.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
             body = b"" if self.conn.method == b"HEAD" else bytes(response.body)
@@ -209,16 +212,30 @@ class Protocol(H11Protocol):
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
-            if not at_work:  # else it has a line of its own in the log
-                log_access(
-                    request_id=request_id,
-                    client=self.client[0] if self.client else "-",
-                    endpoint="-",
-                    status=error.status,
-                    seconds=self.loop.time() - self._since,
-                    model="-",
-                )
+            if not at_work:  # else it is counted, and has a line of its own in the log
+                self._account_for(error, request_id)
         self.close()
+
+    def _account_for(self, error: ServiceError, request_id: str) -> None:
+        seconds = self.loop.time() - self._since
+        if metrics := self.app_state.get("metrics"):  # else the application has not started
+            metrics.request_begun()
+            metrics.request_ended(
+                endpoint=OTHER,
+                status=error.status,
+                seconds=seconds,
+                code=error.code,
+                request_id=request_id,
+                stranger=True,
+            )
+        log_access(
+            request_id=request_id,
+            client=self.client[0] if self.client else "-",
+            endpoint="-",
+            status=error.status,
+            seconds=seconds,
+            model="-",
+        )
 
 
 class _Connection(h11.Connection):

@@ -123,6 +123,14 @@ class State:
         if lost:  # SQLite would go on writing to a file that has no name any more
             raise StateError("state.db has been replaced under the running service; restart it")
 
+    def is_usable(self) -> bool:
+        """Whether `check` finds nothing wrong."""
+        try:
+            self.check()
+        except StateError:
+            return False
+        return True
+
     def api_keys(self) -> list[StoredKey]:
         """Return every key that was made at run time. Raises `StateError`."""
         try:

@@ -26,7 +26,7 @@ def run(script: str, folder: Path) -> str:
     done = subprocess.run(
         ["bash", "-euc", script],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "140", "PYTHONPATH": str(REPOSITORY / "src")},
+        env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(REPOSITORY / "src")},
         capture_output=True,
         text=True,
         check=False,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from support.exposition import parsed
 from support.server import Server
 
 KEY = b"malformed-requests"
@@ -41,6 +42,13 @@ def exchange(server: Server, said: bytes) -> bytes:
         while chunk := connection.recv(65536):
             answer += chunk
     return answer
+
+
+def counted(server: Server) -> dict[tuple[str, ...], float]:
+    """How many requests ended with each status, by `/metrics`."""
+    with server.client(headers={"Authorization": f"Bearer {KEY.decode()}"}) as client:
+        samples = parsed(client.get("/metrics").text)["api_requests_total"]
+    return {labels[1:]: value for labels, value in samples.items() if labels[0] == "other"}
 
 
 def statuses(answer: bytes) -> list[int]:
@@ -190,3 +198,25 @@ def test_none_of_it_is_a_fault_of_the_service(server: Server) -> None:
     exchange(server, LAST)
     assert "Traceback" not in server.stderr
     assert "ERROR" not in server.stderr
+
+
+def test_what_is_no_request_is_counted_too(server: Server) -> None:
+    before = counted(server)
+    exchange(server, b"nonsense\r\n\r\n")
+    exchange(server, b"GET /health HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 101 + b"\r\n")
+    after = counted(server)
+    assert {
+        labels: after[labels] - before.get(labels, 0) for labels in after if after[labels] != before.get(labels)
+    } == {
+        ("400",): 1,
+        ("431",): 1,
+    }
+
+
+def test_a_body_that_is_none_is_answered_under_the_id_of_its_request(server: Server) -> None:
+    said = post(b"X-Request-ID: mine-77", CHUNKED, body=b"ZZ\r\n").replace(b"/nope", b"/api/models")
+    answer = exchange(server, said)
+    assert statuses(answer) == [400]
+    assert answer.count(b"mine-77") == 2, "in the header and in the envelope"
+    (line,) = [line for line in server.stdout.splitlines() if "mine-77" in line]
+    assert line.split(" | ")[3:5] == ["/api/models", "400"]

@@ -98,7 +98,7 @@ async def test_a_file_that_has_gone_does_not_open_the_door(service: Service, cap
     await service.look(3)
     assert service.applied == []
     assert not service.configuration.is_current
-    assert "config.yaml: the file has gone" in caplog.text
+    assert "config.yaml: there is no such file" in caplog.text
     service.write("limits: {max_texts: 1}\n")
     await service.look()
     assert len(service.applied) == 1
@@ -113,6 +113,28 @@ async def test_a_file_that_comes_later_is_read(tmp_path: Path, monkeypatch: pyte
     for _ in range(2):
         await configuration.look(source, applied.append)
     assert [settings.limits.max_texts for settings in applied] == [5]
+
+
+async def test_nor_does_one_that_goes_while_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("config.yaml")
+    file.write_text("security: {ip_allowlist: [192.0.2.1]}\n")
+    source = Source(None, {})
+
+    def empty(*_: object) -> Settings:
+        file.unlink()
+        return Settings()
+
+    monkeypatch.setattr("homelab_ai.settings.source.load_settings", empty)
+    with pytest.raises(ConfigurationError, match="the file has gone"):
+        source.load()
+
+
+async def test_a_file_that_may_be_read_now_is_read(service: Service) -> None:
+    service.write("limits: {max_texts: 2}\n")
+    before = service.source.signature()
+    service.file.chmod(0o640)
+    assert service.source.signature() != before
 
 
 async def test_what_cannot_be_put_into_force_changes_nothing(service: Service) -> None:
@@ -192,4 +214,4 @@ async def test_looking_goes_on_whatever_happens(service: Service, caplog: pytest
     async with service.configuration.followed(fails):
         service.configuration._asked.set()
         await until(lambda: calls >= 3)
-    assert "could not be looked at" in caplog.text
+    assert "could not be put into force" in caplog.text

@@ -7,6 +7,7 @@ closed until someone decides otherwise. What a caller may do once inside is each
 
 import base64
 import binascii
+import logging
 
 from fastapi import Depends, params
 from starlette.datastructures import Headers
@@ -22,6 +23,8 @@ from homelab_ai.api.pages import check_page, host_of
 from homelab_ai.errors import Forbidden, RateLimitExceeded, Unauthorized
 from homelab_ai.models.catalogue import Model
 from homelab_ai.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PROBES = {"/health", "/ready"}
 """Open to everyone: an orchestrator has neither a key nor a listed address."""
@@ -58,6 +61,11 @@ class Gate:
             self._former_counters.append(self._counter)  # requests may be waiting for it
         self.keys.follow(settings.security)
         self._take(settings, counter)
+        if settings.security.auth_enabled and not self.keys.entries():
+            log.warning(
+                "there is no API key any more: add one to the configuration, or stop the service and make one with "
+                "`homelab-ai key add NAME --data-dir DIR`"
+            )
 
     def _take(self, settings: Settings, counter: Counter) -> None:
         self._security = settings.security

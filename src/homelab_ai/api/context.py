@@ -41,6 +41,15 @@ class Context:
     """Who is asking, once access has found out."""
     headers: dict[str, str] = field(default_factory=dict)
     """Headers of the answer, whatever it will be."""
+    refused_with: ServiceError | None = None
+    """What the client was told at the outer edge, past the application: the rest of its body was no HTTP."""
+
+
+def refused_at_the_edge(scope: Scope, error: ServiceError) -> str:
+    """Have the request that is at work, or about to be, counted and logged as refused with this. Returns its id."""
+    context: Context = scope.setdefault(_SCOPE_KEY, _new_context(scope))
+    context.refused_with = error
+    return context.request_id
 
 
 def context_of(scope: Scope) -> Context:
@@ -66,7 +75,7 @@ class ContextMiddleware:
             await self._app(scope, receive, send)
             return
         self._place(scope)
-        context = scope[_SCOPE_KEY] = Context(_request_id(Headers(scope=scope)))
+        context: Context = scope.setdefault(_SCOPE_KEY, _new_context(scope))
         current_request_id.set(context.request_id)
         started, status, code = time.perf_counter(), None, None
         self._metrics.request_begun()
@@ -90,6 +99,8 @@ class ContextMiddleware:
             if status is None:  # else half an answer is under way, and the server breaks the connection off
                 await error_response(error, context.request_id)(scope, receive, send_with_id)
         finally:
+            if refusal := context.refused_with:
+                status, code = refusal.status, refusal.code
             seconds = time.perf_counter() - started
             self._count(scope, context, status or CLIENT_CLOSED_REQUEST, seconds, code)
             log_access(
@@ -119,10 +130,10 @@ class ContextMiddleware:
                 scope["path"] = self._root_path + scope["path"]
 
 
-def _request_id(headers: Headers) -> str:
-    """The client's own id if it could not be taken for anything else in a log, or a new one."""
-    offered = headers.get("X-Request-ID", "")
-    return offered if _WELL_FORMED_ID.fullmatch(offered) else str(uuid.uuid4())
+def _new_context(scope: Scope) -> Context:
+    """With the client's own id if it could not be taken for anything else in a log, or a new one."""
+    offered = Headers(scope=scope).get("X-Request-ID", "")
+    return Context(offered if _WELL_FORMED_ID.fullmatch(offered) else str(uuid.uuid4()))
 
 
 def _endpoint(scope: Scope) -> str:

@@ -13,12 +13,11 @@ from starlette.requests import Request
 
 from homelab_ai.api.access import needs
 from homelab_ai.api.documents import errors
-from homelab_ai.api.services import Services, services_of
+from homelab_ai.api.services import services_of
 from homelab_ai.configuration import Configuration
 from homelab_ai.models.catalogue import Kind
 from homelab_ai.models.device import Gpu, Processor
 from homelab_ai.models.residency import LOADED, ModelState, Snapshot
-from homelab_ai.state import StateError
 
 router = APIRouter(tags=["Monitoring"])
 
@@ -188,7 +187,7 @@ async def status(request: Request) -> StatusResponse:
     return StatusResponse(
         version=request.app.version,
         uptime_seconds=round(time.monotonic() - services["started"], 3),
-        ready=_is_ready(services),
+        ready=services["state"].is_usable(),
         configuration=_configuration(services["configuration"]),
         device=_device(services["processor"], gpus, snapshots),
         memory=MemoryStatus(
@@ -202,7 +201,7 @@ async def status(request: Request) -> StatusResponse:
         queue=QueueStatus(depth=sum(snapshot.queued_requests for snapshot in snapshots), capacity=models.most_requests),
         requests=RequestsStatus(
             total=totals.total,
-            active=counted.active - 1,
+            active=counted.others_active,
             succeeded=totals.succeeded,
             refused=totals.refused,
             failed=totals.failed,
@@ -211,14 +210,6 @@ async def status(request: Request) -> StatusResponse:
         ),
         errors=[ErrorStatus.model_validate(error, from_attributes=True) for error in reversed(counted.errors)],
     )
-
-
-def _is_ready(services: Services) -> bool:
-    try:
-        services["state"].check()
-    except StateError:
-        return False
-    return True
 
 
 def _configuration(configuration: Configuration) -> ConfigurationStatus:

@@ -138,7 +138,7 @@ def _keys(url: str, data_dir: Path | None) -> Iterator[_Keys]:
             with contextlib.closing(State.open(data_dir)) as state:
                 yield StoredKeys(state)
     except (ServiceUnavailableError, ServiceError) as error:
-        message = str(error).replace("?force=true", "--force")
+        message = str(error).replace("?force=true", "--force").replace("GET /api/keys lists", "homelab-ai key ls lists")
         print(message, file=sys.stderr)
         raise typer.Exit(_STATUSES.get(error.status or 0, 1)) from None
     except StateError as error:
@@ -152,7 +152,10 @@ def _print(found: list[dict[str, Any]]) -> None:
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("name", "scopes", "models", "rate limit", "from", "made", "last used", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("name", "scopes", "models", "rate limit", "from", "made", "last used"):
+        # Whoever revokes a key has to see its whole name.
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for each in found:
         table.add_row(
             escape(each["name"]),

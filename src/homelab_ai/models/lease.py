@@ -1,7 +1,7 @@
 """One request's hold on a model: runs on whatever host has it, and one host more where that dies under a run."""
 
-import asyncio
 import contextlib
+import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -86,10 +86,10 @@ class Lease:
             self.give_back()
         if not self._resident:
             at_hand = self._slot.resident and self._slot.resident.takes_leases
-            started = asyncio.get_running_loop().time()
+            started = time.perf_counter()
             self._resident = await self._lender.take(self._slot)
             if not at_hand:
-                self._timing.add("load", asyncio.get_running_loop().time() - started)
+                self._timing.add("load", time.perf_counter() - started)
         return self._resident
 
     def give_back(self) -> None:

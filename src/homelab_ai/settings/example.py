@@ -27,9 +27,9 @@ and HOMELAB_AI__SERVER__PORT_FILE names a file that holds the value, such as a D
 HOMELAB_AI__SECURITY__IP_ALLOWLIST='[192.168.1.0/24, 127.0.0.1]'. HOMELAB_AI_CONFIG names another file than
 ./config.yaml.
 
-The running service reads this file anew when it changes (and, on SIGHUP, the files that variables name). This takes
-effect within two seconds: {live}. Everything else does with the next start. A file that cannot be used is reported in
-the log, and the last settings stay in force.
+The running service reads this file anew when it changes (on SIGHUP, too, and then also the files that variables name;
+but SIGHUP ends a service that runs in a terminal). This takes effect within two seconds: {live}. Everything else does
+with the next start. A file that cannot be used is reported in the log, and the last settings stay in force.
 
 "No effect in this version" marks a setting that is checked already, but whose feature comes later.
 """

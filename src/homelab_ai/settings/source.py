@@ -22,7 +22,7 @@ LIVE = (
 )
 """What takes effect when the file changes. Everything else does with the next start."""
 
-Signature = tuple[int, int, int] | None
+Signature = tuple[int, int, int, int] | None
 """Differs where a file may have changed; `None` when there is none."""
 
 
@@ -43,9 +43,9 @@ class Source:
         the service would be another.
         """
         found = self.signature()  # before it is read: what changes meanwhile is then seen as a change
-        if self.loaded and not found:
-            raise ConfigurationError([f"{path_of(self._path, self._environ)}: the file has gone"])
         settings = load_settings(self._path, self._environ)
+        if (self.loaded or found) and not self.signature():
+            raise ConfigurationError([f"{path_of(self._path, self._environ)}: the file has gone"])
         self.loaded = found
         return settings
 
@@ -55,7 +55,8 @@ class Source:
             found = path_of(self._path, self._environ).stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        # The last is another where somebody has been given the right to read it, too.
+        return found.st_ino, found.st_mtime_ns, found.st_size, found.st_ctime_ns
 
 
 def is_live(name: str) -> bool:

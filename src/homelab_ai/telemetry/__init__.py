@@ -1,1 +1,1 @@
-"""What the operator can see from outside: logs now; metrics have their place here."""
+"""What can be seen of the service from outside: logs, metrics, spans."""

@@ -44,10 +44,16 @@ def configure(form: Format = "text", level: str = "info") -> None:
         _only_handler(logging.getLogger(name), _NeverBlocking(sys.stderr), application, level.upper())
     access = _AccessJson() if json_lines else _AccessText()
     _only_handler(access_log, _NeverBlocking(sys.stdout), access, "INFO")
+    # The access log has a line for what is no HTTP, and whose it was: a stranger is not to fill this log as well.
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     # uvicorn would write a second line of its own for each request.
     server = logging.getLogger("uvicorn.access")
     server.handlers.clear()
     server.propagate = False
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Invalid HTTP request")
 
 
 def log_access(*, request_id: str, client: str, endpoint: str, status: int, seconds: float, model: str) -> None:

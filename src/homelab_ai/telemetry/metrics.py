@@ -9,8 +9,9 @@ series of a model go with it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -25,7 +26,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from homelab_ai.errors import ServiceError
-from homelab_ai.telemetry import requests
 from homelab_ai.telemetry.requests import ErrorSeen, Requests
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -35,7 +35,7 @@ _LOADS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 Reason = Literal["idle", "room", "asked", "failed"]
-_REASONS: tuple[Reason, ...] = ("idle", "room", "asked", "failed")
+_REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Metrics:
             self._errors.labels(code).inc()
             # What strangers are refused with would soon be all that is to be seen.
             if not stranger or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                error = ErrorSeen(requests.now(), status, code, endpoint, request_id)
+                error = ErrorSeen(datetime.now(UTC), status, code, endpoint, request_id)
         self.requests.end(status, error)
 
     # --- models: what `models.observer.Observer` says of each
@@ -188,8 +188,7 @@ class Metrics:
 
     def _gauges(self, now: Now) -> Iterator[Metric]:
         yield InfoMetricFamily("homelab_ai_build", "The version that runs.", {"version": self._version})
-        active = max(0, self.requests.active - 1)
-        yield GaugeMetricFamily("active_requests", "Requests that are being answered.", active)
+        yield GaugeMetricFamily("active_requests", "Requests that are being answered.", self.requests.others_active)
         yield _of_each(now, "models_loaded", "1 for a model that is loaded, else 0.", "loaded")
         yield _of_each(now, "model_active_requests", "Requests that use the model, or wait for it.", "active_requests")
         yield _of_each(

@@ -4,7 +4,7 @@ import collections
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 CLIENT_CLOSED_REQUEST = 499
 """Not a status that anyone receives: what is counted (as nginx does) when nobody was left to answer."""
@@ -68,6 +68,11 @@ class Requests:
         self._seconds.append((second, count + 1))
 
     @property
+    def others_active(self) -> int:
+        """How many are being answered beside the one that asks."""
+        return max(0, self.active - 1)
+
+    @property
     def totals(self) -> Totals:
         """How many there were, and how they ended."""
         of, since = self._of_class, int(self._clock()) - _MINUTE
@@ -79,8 +84,3 @@ class Requests:
             gone=of[CLIENT_CLOSED_REQUEST],
             last_minute=sum(count for second, count in self._seconds if second > since),
         )
-
-
-def now() -> datetime:
-    """The time by which errors are dated."""
-    return datetime.now(UTC)

@@ -21,8 +21,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from homelab_ai.telemetry.logs import current_request_id
+
 _METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 _FAULT = 500
+_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
 _LAST_SECONDS = 2
 """How long the end of the service waits for its last spans to be sent."""
 _PROPAGATOR = TraceContextTextMapPropagator()  # and no baggage: it is for nobody here
@@ -34,8 +37,10 @@ class TracingMiddleware:
     def __init__(self, app: ASGIApp, processor: SpanProcessor | None = None) -> None:
         """`processor` takes the finished spans; without one they are sent in batches, by a thread of their own."""
         self._app = app
-        name = os.environ.get("OTEL_SERVICE_NAME", "homelab-ai-api")
-        resource = Resource.create({"service.name": name, "service.version": version("homelab-ai-api")})
+        about = {"service.version": version("homelab-ai-api")}
+        if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get(_ATTRIBUTES, ""):
+            about["service.name"] = "homelab-ai-api"  # what is given here would win over both
+        resource = Resource.create(about)
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("homelab_ai")
@@ -84,6 +89,7 @@ class TracingMiddleware:
             try:
                 await self._app(scope, receive, send_traced)
             finally:
+                span.set_attribute("homelab_ai.request_id", current_request_id.get())
                 if route := getattr(scope.get("route"), "path", None):
                     span.update_name(f"{'HTTP' if method == '_OTHER' else method} {route}")
                     span.set_attribute("http.route", route)
@@ -92,8 +98,6 @@ class TracingMiddleware:
 def _note_answer(span: Span, message: Message) -> None:
     status = message["status"]
     span.set_attribute("http.response.status_code", status)
-    if request_id := Headers(raw=message["headers"]).get("X-Request-ID"):
-        span.set_attribute("homelab_ai.request_id", request_id)
     if status >= _FAULT:
         span.set_status(StatusCode.ERROR)
         span.set_attribute("error.type", str(status))
