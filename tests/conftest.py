@@ -48,9 +48,11 @@ def client(settings: Settings, hosts: FakeHosts) -> Iterator[TestClient]:
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """What the service logs, whatever other tests have done to its loggers."""
     logger = logging.getLogger("homelab_ai")
-    level = logger.level
+    level, propagates = logger.level, logger.propagate
     logger.addHandler(caplog.handler)
     logger.setLevel(logging.DEBUG)
+    logger.propagate = False  # or each line is there twice
     yield caplog
     logger.removeHandler(caplog.handler)
     logger.setLevel(level)
+    logger.propagate = propagates

@@ -13,14 +13,19 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+from homelab_ai.looks import look
 from homelab_ai.settings import ConfigurationError, Settings
 from homelab_ai.settings.source import Source, differences, is_live
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _LOOKED_EVERY_SECONDS = 0.5
+_PATIENCE_SECONDS = 10.0
+"""How long a look at the file may take: it may be on a machine that has gone away."""
 
 Apply = Callable[[Settings], None]
 """Puts settings into force, at once. Raises `ConfigurationError` where that cannot be, and has changed nothing then."""
@@ -42,6 +47,8 @@ class Configuration:
         self._source = source
         self._read = self._seen = source.loaded if source else None
         self._asked = asyncio.Event()
+        self._late: asyncio.Future[Any] | None = None
+        """A look that has taken too long. There is no other one until it has come back."""
 
     @contextlib.asynccontextmanager
     async def followed(self, apply: Apply) -> AsyncIterator[None]:
@@ -54,7 +61,8 @@ class Configuration:
             try:
                 yield
             finally:
-                watching.cancel()
+                for each in filter(None, (watching, self._late)):
+                    each.cancel()
                 await asyncio.wait([watching])
 
     async def _watch(self, source: Source, apply: Apply) -> None:
@@ -64,13 +72,20 @@ class Configuration:
                     await self._asked.wait()
             try:
                 await self.look(source, apply)
+            except TimeoutError:
+                if self.is_current:
+                    log.error("the configuration file cannot be looked at: what holds it does not answer")  # noqa: TRY400
+                self.is_current, self._read = False, None  # to be read when it is back
             except Exception:  # whatever it was, the next change is to be seen
                 self.is_current = False
                 log.exception("the configuration could not be put into force")
 
     async def look(self, source: Source, apply: Apply) -> None:
-        """Look at the file once, and read it where that was asked for or it is another than was read."""
-        found = await asyncio.to_thread(source.signature)  # the folder may be far away
+        """Look at the file once, and read it where that was asked for or it is another than was read.
+
+        Raises `TimeoutError`.
+        """
+        found = await self._patiently(source.signature)
         settled, self._seen = found == self._seen, found
         if self._asked.is_set():
             self._asked.clear()
@@ -78,7 +93,7 @@ class Configuration:
             return
         self._read = found
         try:
-            settings = await asyncio.to_thread(source.load)
+            settings = await self._patiently(source.load)
             apply(settings)
         except ConfigurationError as error:
             self.is_current = False
@@ -90,6 +105,19 @@ class Configuration:
         log.info("the configuration was read anew: %s", f"{', '.join(changed)} changed" if changed else "no change")
         if waiting := [name for name in changed if not is_live(name)]:
             log.warning("what takes effect with the next start only: %s", ", ".join(waiting))
+
+    async def _patiently(self, function: Callable[[], T]) -> T:
+        if self._late:
+            await asyncio.wait([self._late], timeout=_PATIENCE_SECONDS)
+            if not self._late.done():
+                raise TimeoutError
+            self._late = None
+        looking = asyncio.ensure_future(look(function))
+        await asyncio.wait([looking], timeout=_PATIENCE_SECONDS)
+        if not looking.done():
+            self._late = looking
+            raise TimeoutError
+        return looking.result()
 
 
 @contextlib.contextmanager

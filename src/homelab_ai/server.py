@@ -17,6 +17,7 @@ from typing import Any, ClassVar, cast
 import h11
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from homelab_ai.api.context import refused_at_the_edge
@@ -243,18 +244,28 @@ class _Connection(h11.Connection):
 
     most_bytes: ClassVar[int] = 32 * 1024
     most_headers: ClassVar[int] = 100
+    most_chunks: ClassVar[int] = 1000
+    """Of a body whose chunks have less than `least_chunk_bytes` on average."""
+    least_chunk_bytes: ClassVar[int] = 64
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, self.most_bytes)
         self.method = b""
         """Of the last request."""
+        self._chunks = self._bytes = 0
+        """Of its body."""
 
     def next_event(self) -> Any:
         """As h11's. Raises `RemoteProtocolError`."""
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self.method = event.method
+            self.method, self._chunks, self._bytes = event.method, 0, 0
             _check(event)
+        elif isinstance(event, h11.Data):
+            self._chunks, self._bytes = self._chunks + event.chunk_start, self._bytes + len(event.data)
+            if self._chunks > self.most_chunks and self._bytes < self.least_chunk_bytes * self._chunks:
+                # Each is parsed by itself: a megabyte of them a second would keep everybody else waiting.
+                raise h11.RemoteProtocolError("chunks of next to nothing")
         return event
 
 
@@ -296,6 +307,9 @@ class Edge:
 
 
 def _protect(config: Config) -> None:
+    # It would believe whom FORWARDED_ALLOW_IPS names. Whom we believe is `server.trusted_proxies`.
+    while isinstance(config.loaded_app, ProxyHeadersMiddleware):
+        config.loaded_app = config.loaded_app.app
     if issubclass(config.http_protocol_class, Protocol):
         return
     if config.http_protocol_class.__module__ in _REPLACED:

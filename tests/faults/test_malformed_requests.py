@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
 
 import psutil
@@ -220,3 +221,33 @@ def test_a_body_that_is_none_is_answered_under_the_id_of_its_request(server: Ser
     assert answer.count(b"mine-77") == 2, "in the header and in the envelope"
     (line,) = [line for line in server.stdout.splitlines() if "mine-77" in line]
     assert line.split(" | ")[3:5] == ["/api/models", "400"]
+
+
+def test_a_body_in_chunks_of_next_to_nothing_is_cut_off(server: Server) -> None:
+    tiny = post(CHUNKED, body=b"1\r\na\r\n" * 2000)
+    assert statuses(exchange(server, tiny)) in ([404], [400]), "the head is answered, the rest is not read"
+    some = post(CHUNKED, b"Connection: close", body=b"1\r\na\r\n" * 500 + b"0\r\n\r\n")
+    assert statuses(exchange(server, some)) == [404]
+    large = b"400\r\n" + b"a" * 1024 + b"\r\n"
+    many = post(CHUNKED, b"Connection: close", body=large * 2000 + b"0\r\n\r\n")
+    assert statuses(exchange(server, many)) == [404]
+
+
+def test_who_floods_with_such_chunks_keeps_nobody_waiting(server: Server) -> None:
+    enough = threading.Event()
+
+    def flood() -> None:
+        while not enough.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+                connection.sendall(b"POST /health HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n\r\n")
+                while not enough.is_set():
+                    connection.sendall(b"1\r\na\r\n" * 2000)
+
+    stranger = threading.Thread(target=flood)
+    stranger.start()
+    try:
+        with server.client() as client:
+            assert [client.get("/health").status_code for _ in range(50)] == [200] * 50
+    finally:
+        enough.set()
+        stranger.join()

@@ -1,7 +1,7 @@
 """Where a request comes from: what of the headers is believed, and from whom."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import pytest
@@ -311,3 +311,11 @@ def test_no_claim_in_either_header_hides_what_a_listed_proxy_saw(claim: str, oth
 def test_no_header_keeps_the_service_busy(unit: str, end: str) -> None:
     long = unit * (64_000 // len(unit)) + end  # the most that the server lets through
     assert "192.0.2.7" not in seen(client_of(scope_of("10.0.0.1", fwd(long)), networks(*TWO)))
+
+
+@pytest.mark.parametrize(("write", "entry"), [(xff, "10.0.0.2"), (fwd, "for=10.0.0.2")])
+def test_nobody_comes_through_so_many_proxies(write: Callable[[str], Headers], entry: str) -> None:
+    some = client_of(scope_of("10.0.0.1", write(",".join([entry] * 30))), networks("10.0.0.0/8"))
+    many = client_of(scope_of("10.0.0.1", write(",".join([entry] * 40))), networks("10.0.0.0/8"))
+    assert seen(some) == ["10.0.0.2"]
+    assert seen(many) == []

@@ -1,6 +1,9 @@
 """The configuration file is read anew when it has changed and settled, and never takes the service down."""
 
+import asyncio
 import logging
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -215,3 +218,51 @@ async def test_looking_goes_on_whatever_happens(service: Service, caplog: pytest
         service.configuration._asked.set()
         await until(lambda: calls >= 3)
     assert "could not be put into force" in caplog.text
+
+
+async def test_a_file_that_a_full_disk_has_left_empty_is_refused(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.write("")
+    await service.look()
+    assert service.applied == []
+    assert "is empty now" in caplog.text
+    service.write("{}")
+    await service.look()
+    assert [settings.limits.max_texts for settings in service.applied] == [4096]
+
+
+async def test_what_is_no_file_or_far_too_large_is_not_read(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(service.file.with_suffix(".pipe"))
+    service.file.with_suffix(".pipe").replace(service.file)
+    await service.look()
+    assert "is no regular file" in caplog.text
+    service.write("#" * 2_000_000)
+    await service.look()
+    assert "no configuration has more than" in caplog.text
+    assert service.applied == []
+
+
+async def test_what_does_not_answer_is_waited_for_and_read_when_it_is_back(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homelab_ai.configuration._PATIENCE_SECONDS", 0.01)
+    back, signature = threading.Event(), service.source.signature
+
+    def away() -> object:
+        back.wait(10)
+        return signature()
+
+    service.write("limits: {max_texts: 2}\n")
+    monkeypatch.setattr(service.source, "signature", away)
+    before = threading.active_count()
+    async with service.configuration.followed(service.apply):
+        service.configuration._asked.set()
+        await until(lambda: not service.configuration.is_current)
+        for _ in range(5):
+            service.configuration._asked.set()
+            await asyncio.sleep(0.02)
+        assert threading.active_count() <= before + 1, "one look waits, and no other one begins"
+        back.set()
+        await until(lambda: service.applied)
+    assert service.configuration.is_current

@@ -48,6 +48,18 @@ def test_what_uvicorn_would_take_by_itself_is_replaced(http: type[asyncio.Protoc
     assert protocol_after_start(http) is Protocol
 
 
+def test_uvicorn_believes_nobody_about_addresses() -> None:
+    config = Config(Edge(application), proxy_headers=True, forwarded_allow_ips="*", log_config=None)
+
+    async def start_and_end() -> None:
+        lifespan = LifespanOn(config)
+        await lifespan.startup()
+        await lifespan.shutdown()
+
+    asyncio.run(start_and_end())
+    assert type(config.loaded_app) is Edge
+
+
 def test_httptools_is_replaced_too() -> None:
     pytest.importorskip("httptools")
     assert protocol_after_start("httptools") is Protocol

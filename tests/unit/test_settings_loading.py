@@ -193,7 +193,7 @@ def test_the_security_of_the_specification_with_a_real_hash() -> None:
         # values
         (
             "resources:\n\n  max_gpu_memory_gb: lots\n",
-            "config.yaml:3: resources.max_gpu_memory_gb: expected a number greater than 0, got 'lots'",
+            "config.yaml:3: resources.max_gpu_memory_gb: expected a number above 0, a billion at most, got 'lots'",
         ),
         (
             "server:\n  port: '8000'\n",

@@ -8,10 +8,15 @@ closed until someone decides otherwise. What a caller may do once inside is each
 import base64
 import binascii
 import logging
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from fastapi import Depends, params
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from homelab_ai.api.client import Client, client_of
@@ -20,7 +25,7 @@ from homelab_ai.api.counting import Counter, Quota
 from homelab_ai.api.failures import Failures
 from homelab_ai.api.keys import ALL_SCOPES, Identity, KeyRing
 from homelab_ai.api.pages import check_page, host_of
-from homelab_ai.errors import Forbidden, RateLimitExceeded, Unauthorized
+from homelab_ai.errors import Forbidden, NotFound, RateLimitExceeded, Unauthorized
 from homelab_ai.models.catalogue import Model
 from homelab_ai.settings import Settings
 
@@ -31,6 +36,9 @@ PROBES = {"/health", "/ready"}
 
 PUBLIC = {"/docs", "/openapi.json"}
 """Need no key: they tell what is in the source, and a browser cannot send a key with an address that is typed in."""
+
+_LONGEST_PATH = 2048
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 UNCOUNTED = {"/metrics"}
 """Not counted: what a monitoring asks all the time, and must not miss when it matters."""
@@ -59,6 +67,8 @@ class Gate:
         if settings.security.rate_limit_url != self._security.rate_limit_url:
             counter = Counter(settings.security.rate_limit_url)
             self._former_counters.append(self._counter)  # requests may be waiting for it
+        if self._security.ip_allowlist and not settings.security.ip_allowlist:
+            log.warning("security.ip_allowlist is empty now: any address may connect")
         self.keys.follow(settings.security)
         self._take(settings, counter)
         if settings.security.auth_enabled and not self.keys.entries():
@@ -94,6 +104,8 @@ class Gate:
     async def admit(self, client: Client, headers: Headers) -> Identity:
         """Return who is asking, as `identify` does, and raise `RateLimitExceeded` after too many wrong keys."""
         authorization = headers.get("Authorization")
+        if len(headers.getlist("Authorization")) > 1:
+            raise Unauthorized("There is more than one Authorization header; send one")
         if authorization is None or not self._security.auth_enabled:
             return self.identify(client, headers)
         address, key = client.counted_as, _key_in(authorization) or b""
@@ -173,6 +185,8 @@ class AccessMiddleware:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         client = gate.client(scope)
         context.client = str(client)
+        if len(path) > _LONGEST_PATH or _CONTROLS.search(path):  # a router would pass over a line feed at its end
+            raise NotFound("Nothing is served at such a path; /docs lists what is")
         if path not in PROBES:
             gate.check_address(client)
             if path not in PUBLIC and not path.startswith("/docs/"):
@@ -197,6 +211,22 @@ class Needs:
                 f"{identity.name!r} may not do this, for which the scope {self.scope!r} is needed",
                 details={"scope": self.scope},
             )
+
+
+class ScopedRoute(APIRoute):
+    """A route that looks at what its caller may do before it reads the body, which FastAPI by itself does first."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the route's handler."""
+        handler = super().get_route_handler()
+        needed = [each.dependency for each in self.dependencies if isinstance(each.dependency, Needs)]
+
+        async def check_then_handle(request: Request) -> Response:
+            for need in needed:
+                await need(request)
+            return await handler(request)
+
+        return check_then_handle
 
 
 def needs(scope: str) -> params.Depends:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from homelab_ai.api.access import needs, use
+from homelab_ai.api.access import ScopedRoute, needs, use
 from homelab_ai.api.context import context_of
 from homelab_ai.api.documents import INFERENCE, errors
 from homelab_ai.api.priority import lane_of
@@ -31,7 +31,7 @@ from homelab_ai.errors import (
 )
 from homelab_ai.models.timing import Timing
 
-router = APIRouter(tags=["Captions"])
+router = APIRouter(route_class=ScopedRoute, tags=["Captions"])
 
 Images = list[Image | ServiceError]
 """An image that could not be read is an error in its place: it must not spoil the others of a batch."""

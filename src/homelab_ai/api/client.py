@@ -24,6 +24,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+_MOST_ENTRIES = 32
+"""Of the forwarding headers. No chain of proxies is so long, and each entry costs time before anybody is let in."""
 _LOOPBACK = ipaddress.ip_address("127.0.0.1")
 _IPV6_HOME = 64
 """Bits of an IPv6 address that tell one home from another; the rest a home may choose, for each request anew."""
@@ -67,6 +69,9 @@ def client_of(scope: Scope, trusted_proxies: Sequence[Network]) -> Client:
     peer = _address((scope.get("client") or [""])[0])
     if not any(name in headers for name in _FORWARDING_HEADERS):
         return Client((peer,) if peer else (), direct_from_loopback=bool(peer and peer.is_loopback), peer=peer)
+    chained = [line for name in ("X-Forwarded-For", "Forwarded") for line in headers.getlist(name)]
+    if sum(line.count(",") for line in chained) > _MOST_ENTRIES:
+        return Client((), direct_from_loopback=False, peer=peer)
     entries = [entry for line in headers.getlist("X-Forwarded-For") for entry in line.split(",")]
     doubtful, loopback_listed = _may_be_a_claim(peer, entries), _is_in(_LOOPBACK, trusted_proxies)
     nearest = _LOOPBACK if doubtful and loopback_listed else peer
@@ -107,8 +112,8 @@ def _may_be_a_claim(peer: Address | None, entries: Sequence[str]) -> bool:
     uvicorn, by default, puts the last address of the header that is not 127.0.0.1 in the place of a peer that is. From
     here this cannot be told from a peer that has this address, so both are taken into account.
     """
-    claims = [address for address in map(_address, entries) if address != _LOOPBACK]
-    return bool(claims) and peer == claims[-1]
+    claim = next((address for address in map(_address, reversed(entries)) if address != _LOOPBACK), None)
+    return claim is not None and peer == claim
 
 
 def _is_in(address: Address, networks: Sequence[Network]) -> bool:

@@ -1,7 +1,8 @@
 """Wrong keys, counted by the address that they come from: who sends too many is made to wait.
 
-A key cannot be guessed, but whoever tries keeps the service busy and fills the log. An app with the right key must not
-suffer for another behind the same proxy that has a wrong one, so keys that were right from there are still looked at.
+An app with the right key must not suffer for another behind the same proxy that has a wrong one. So keys that cannot be
+guessed are looked at all the same, for which nothing is lost; short ones, which somebody has thought up, only if they
+were right from there before.
 """
 
 import logging
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 _MOST_FAILURES = "20/minute"
 _LOG_LINES = "1/minute"
 _MOST_REMEMBERED = 1000
+_CANNOT_BE_GUESSED = 32
+"""Characters. Keys that are made here have 48."""
 
 
 class Failures:
@@ -28,8 +31,13 @@ class Failures:
 
     async def check(self, address: str, key: bytes) -> None:
         """Raise `RateLimitExceeded` where too many wrong keys came from, unless this one has been right from there."""
+        if len(key) >= _CANNOT_BE_GUESSED or (address, hash_key(key)) in self._right:
+            return
+        await self._check(address)
+
+    async def _check(self, address: str) -> None:
         quota = await self._counter.look(_MOST_FAILURES, address)
-        if quota.remaining or (address, hash_key(key)) in self._right:
+        if quota.remaining:
             return
         raise RateLimitExceeded(
             f"Too many wrong API keys came from {address}: the next is looked at in {quota.reset_seconds} s. Give the "
@@ -39,8 +47,9 @@ class Failures:
         )
 
     async def note_wrong(self, address: str, key: bytes) -> None:
-        """Count a key that was wrong, and log it, once a minute."""
+        """Count a key that was wrong, and log it, once a minute. Raises `RateLimitExceeded` after too many."""
         self._right.pop((address, hash_key(key)), None)  # it may have been revoked
+        await self._check(address)
         await self._counter.hit(_MOST_FAILURES, address)
         if (await self._lines.hit(_LOG_LINES, address)).allowed:
             log.warning(

@@ -1,5 +1,6 @@
 """`/api/keys`: the API keys that there are, and how they are made and revoked while the service runs."""
 
+import logging
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from homelab_ai.api import keys
 from homelab_ai.api.access import needs
+from homelab_ai.api.context import context_of
 from homelab_ai.api.documents import READING, errors
 from homelab_ai.api.keys import KeyEntry, KeyRing
 from homelab_ai.api.reading import JsonRoute, RequestBody
@@ -18,6 +20,8 @@ from homelab_ai.errors import Conflict, InvalidRequest, NotFound, ResourceExhaus
 from homelab_ai.settings import ALL_BUT_ADMIN
 from homelab_ai.settings.values import Label, RateLimit, Scope, Some, Text
 from homelab_ai.state import State
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(route_class=JsonRoute, prefix="/api/keys", tags=["Keys"])
 
@@ -111,7 +115,10 @@ async def add_key(request: Request, response: Response, body: Annotated[AddKeyRe
     """Make a key that opens the service from now on, and after every restart. The answer is the only one to show it."""
     services = services_of(request.scope)
     response.headers["Cache-Control"] = "no-store"
-    return make(services["gate"].keys, services["state"], body)
+    made = make(services["gate"].keys, services["state"], body)
+    scopes = " ".join(made.scopes)
+    log.info("the key %r (%s) was made by %r", made.name, scopes, context_of(request.scope).identity.name)
+    return made
 
 
 @router.delete(
@@ -130,6 +137,7 @@ async def remove_key(
     """Revoke a key that was made at run time: whoever shows it from now on is refused. What is at work is finished."""
     services = services_of(request.scope)
     keys.remove_key(services["gate"].keys, services["state"], name, force=force)
+    log.info("the key %r was revoked by %r", name, context_of(request.scope).identity.name)
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -64,11 +64,17 @@ class KeyRing:
     def __init__(self, configured: SecuritySettings, stored: Iterable[StoredKey]) -> None:
         self._stored = {key.name: key for key in stored}
         self._last_used: dict[str, float] = {}
+        self._configured: dict[str, ApiKeySettings] = {}
         self.follow(configured)
 
     def follow(self, configured: SecuritySettings) -> None:
         """Take the keys of this configuration in the place of those of the last one, at once."""
+        before = self._configured
         self._configured = {key.name: key for key in configured.api_keys}
+        for name in self._stored.keys() & before.keys() - self._configured.keys():
+            log.warning(
+                "the key %r, made at run time, opens the door again: config.yaml has none of this name now", name
+            )
         for name in self._stored.keys() & self._configured.keys():
             log.warning("the key %r, made at run time, opens nothing: config.yaml has one of this name now", name)
         self._lay_over()
@@ -116,6 +122,10 @@ class KeyRing:
     def is_configured(self, name: str) -> bool:
         """Whether config.yaml holds a key of this name."""
         return name in self._configured
+
+    def is_stored(self, name: str) -> bool:
+        """Whether a key of this name was made at run time, whether it opens the door or not."""
+        return name in self._stored
 
     def _lay_over(self) -> None:
         configured = {key.key_hash: _identity(key.name, key) for key in self._configured.values()}
@@ -169,12 +179,12 @@ def remove_key(ring: KeyRing, state: State, name: str, *, force: bool) -> None:
     """
     if not ring.has(name):
         raise NotFound(f"No key is called {name!r}; GET /api/keys lists them", details={"key": name})
-    if ring.is_configured(name):
+    if ring.is_configured(name) and not ring.is_stored(name):
         raise Conflict(
             f"The key {name!r} is one of config.yaml: remove it there, from security.api_keys", details={"key": name}
         )
     administrators = {entry.identity.name for entry in ring.entries() if "admin" in entry.identity.scopes}
-    if administrators == {name} and not force:
+    if administrators == {name} and not ring.is_configured(name) and not force:
         raise Conflict(
             f"{name!r} is the last key with the scope admin; make another one first, or add ?force=true",
             details={"key": name},

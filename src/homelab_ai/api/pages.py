@@ -17,6 +17,8 @@ _AUTHORITY = re.compile(r"(?:\[([^\[\]@]+)\]|([^\[\]@:/\s]+))(?::[0-9]*)?")
 def check_page(headers: Headers, hosts: Collection[str]) -> None:
     """Raise `Forbidden` where the request is that of a web page which none of these hosts has served."""
     origin = headers.get("Origin")
+    if any(len(headers.getlist(name)) > 1 for name in ("Origin", "Sec-Fetch-Site")):  # no browser sends two
+        raise Forbidden("There is more than one Origin or Sec-Fetch-Site header")
     if headers.get("Sec-Fetch-Site") == "cross-site" or (
         origin is not None and (_host_name(origin.partition("://")[2]) or None) not in hosts
     ):

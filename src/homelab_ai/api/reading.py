@@ -7,18 +7,26 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import orjson
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, model_validator
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from homelab_ai.errors import InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from homelab_ai.api.access import ScopedRoute
+from homelab_ai.errors import (
+    InvalidRequest,
+    PayloadTooLarge,
+    RequestTimeout,
+    ResourceExhausted,
+    UnsupportedMediaType,
+)
 
 T = TypeVar("T")
 
-_MOST_VALUES = 4_000_000
+_BODIES_AT_ONCE = 8
+"""Of the largest size: what all requests together may hold in memory."""
+_MOST_VALUES = 1_000_000
 _JSON_TYPE = re.compile(r"application/(json|[^/\s]+\+json)")
 
 
@@ -31,6 +39,8 @@ class BodyLimits:
     def __init__(self, app: ASGIApp, max_bytes: Callable[[], int], timeout_seconds: float) -> None:
         """`max_bytes` tells how large a body may be at the moment."""
         self._app = app
+        self._held = 0
+        """Bytes of the bodies of all requests that are at work."""
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
 
@@ -57,11 +67,20 @@ class BodyLimits:
                     details={"timeout_seconds": self._timeout_seconds},
                 ) from None
             complete = not message.get("more_body", False)
-            read += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            read, self._held = read + size, self._held + size
             self._check_size(read)
+            if self._held > _BODIES_AT_ONCE * self._max_bytes():
+                raise ResourceExhausted(
+                    "The bodies of all requests together are too large at the moment; try again later",
+                    retry_after_seconds=1,
+                )
             return message
 
-        await self._app(scope, receive_within_limits, send)
+        try:
+            await self._app(scope, receive_within_limits, send)
+        finally:
+            self._held -= read
 
     def _check_size(self, size: int) -> None:
         if size > (most := self._max_bytes()):
@@ -71,7 +90,7 @@ class BodyLimits:
             )
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(ScopedRoute):
     """A route whose body is JSON, and is nothing else."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from homelab_ai.looks import look
 from homelab_ai.models import cores, memory
 from homelab_ai.models.clock import Clock
-from homelab_ai.models.files.looks import look
 
 log = logging.getLogger(__name__)
 

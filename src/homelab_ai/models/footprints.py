@@ -5,10 +5,10 @@ Measured figures outlive the service, in state.db: only the very first load of a
 
 import logging
 
+from homelab_ai.looks import look
 from homelab_ai.models import memory
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.files import places
-from homelab_ai.models.files.looks import look
 from homelab_ai.models.memory import Footprint
 from homelab_ai.settings import Settings
 from homelab_ai.state import State, StateError

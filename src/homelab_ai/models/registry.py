@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
 
+from homelab_ai.looks import look
 from homelab_ai.models import memory, refusals
 from homelab_ai.models.catalogue import Catalogue, Kind, Model
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.files import places
 from homelab_ai.models.files.downloads import Downloads, Progress
-from homelab_ai.models.files.looks import look
 from homelab_ai.models.footprints import Footprints
 from homelab_ai.models.hosts.host import Host, StartHost
 from homelab_ai.models.inventory import Entry, Inventory

@@ -116,9 +116,13 @@ Some = Annotated[Many[_Item], AfterValidator(_not_empty)]
 Switch = Annotated[bool, expecting("true or false")]
 Count = Annotated[int, Field(ge=1), expecting("a whole number of at least 1")]
 CountOrZero = Annotated[int, Field(ge=0), expecting("a whole number of at least 0")]
-Amount = Annotated[float, Field(gt=0), expecting("a number greater than 0")]
-AmountOrZero = Annotated[float, Field(ge=0), expecting("a number of at least 0")]
-AmountOrAuto = Annotated[Literal["auto"] | Annotated[float, Field(gt=0)], expecting("auto or a number greater than 0")]
+_MOST = 1_000_000_000
+Amount = Annotated[float, Field(gt=0, le=_MOST), expecting("a number above 0, a billion at most")]
+AmountOrZero = Annotated[float, Field(ge=0, le=_MOST), expecting("a number from 0 to a billion")]
+AmountOrAuto = Annotated[
+    Literal["auto"] | Annotated[float, Field(gt=0, le=_MOST)],
+    expecting("auto, or a number above 0, a billion at most"),
+]
 Port = Annotated[int, Field(ge=1, le=65535), expecting("a whole number from 1 to 65535")]
 
 _QUOTES = "(a number or a word like yes, no or null needs quotes)"
@@ -128,9 +132,11 @@ Text = Annotated[
     Field(pattern=r"^[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"),
     expecting(f"text on one line {_QUOTES}"),
 ]
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 Label = Annotated[
     str,
-    Field(pattern=r"^[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,62}[^\x00-\x20\x7f])?$"),
+    # Without what a terminal obeys, and what turns the order of a line around.
+    Field(pattern=rf"^[^\x20{_UNSEEN}](?:[^{_UNSEEN}]{{0,62}}[^\x20{_UNSEEN}])?$"),
     expecting(f"a name of at most 64 characters {_QUOTES}"),
 ]
 ModelId = Annotated[
@@ -252,10 +258,17 @@ def _network(value: Any) -> Any:
     # An interface name (fe80::1%eth0) would be parsed, yet no client address would ever match it.
     if isinstance(value, str) and "%" not in value:
         try:
-            return ipaddress.ip_network(value)
+            return _as_clients_are_known(ipaddress.ip_network(value))
         except ValueError:
             _explain_host_bits(value)
     raise mismatch("an address such as 192.168.1.10 or a network such as 192.168.1.0/24")
+
+
+def _as_clients_are_known(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """`::ffff:192.168.9.0/120` as 192.168.9.0/24: a client with such an address is known by the IPv4 one."""
+    if isinstance(network, IPv6Network) and (mapped := network.network_address.ipv4_mapped):
+        return IPv4Network((mapped, network.prefixlen - 96))
+    return network
 
 
 def _explain_host_bits(value: str) -> None:

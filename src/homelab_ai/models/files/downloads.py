@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from homelab_ai.looks import look
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.files import places
-from homelab_ai.models.files.looks import look
 from homelab_ai.models.hosts.host import HostDied, HostLoadFailed, HostPlan, StartHost
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Looks at folders, which may be on a machine that does not answer."""
+"""Looks at files and folders, which may be on a machine that does not answer."""
 
 import asyncio
 import contextlib
@@ -36,5 +36,5 @@ async def look(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
         with contextlib.suppress(RuntimeError):  # the loop is closed: the service has ended meanwhile
             loop.call_soon_threadsafe(settle, result, failure)
 
-    threading.Thread(target=work, name="look at a folder", daemon=True).start()
+    threading.Thread(target=work, name="look", daemon=True).start()
     return await answer
