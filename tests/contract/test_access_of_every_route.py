@@ -166,6 +166,16 @@ def test_with_a_key_as_a_password(settings: Settings, route: tuple[str, str], sc
         assert is_let_in(call(client, route, basic("anybody", f"only-{scope}")))
 
 
+def test_whoever_may_not_is_told_so_before_the_body_is_read(settings: Settings) -> None:
+    """A body is what costs: gigabytes and seconds, for somebody who may not even ask."""
+    with locked(settings) as client:
+        for path in ("/api/embed", "/api/caption", "/api/models", "/api/keys"):
+            answer = client.post(
+                path, content=b"{" * 1000, headers={**bearer("only-crawl"), "Content-Type": "application/json"}
+            )
+            refused(answer, 403, "FORBIDDEN")
+
+
 @pytest.fixture
 def one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the time of day stand still, so that no window ends in the middle of a test."""

@@ -218,7 +218,7 @@ class ScopedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the route's handler."""
-        handler = super().get_route_handler()
+        handler = self.handler_of_checked()
         needed = [each.dependency for each in self.dependencies if isinstance(each.dependency, Needs)]
 
         async def check_then_handle(request: Request) -> Response:
@@ -227,6 +227,10 @@ class ScopedRoute(APIRoute):
             return await handler(request)
 
         return check_then_handle
+
+    def handler_of_checked(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what handles the requests of those who may make them."""
+        return super().get_route_handler()
 
 
 def needs(scope: str) -> params.Depends:

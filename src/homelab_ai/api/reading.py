@@ -93,9 +93,9 @@ class BodyLimits:
 class JsonRoute(ScopedRoute):
     """A route whose body is JSON, and is nothing else."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def handler_of_checked(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the route's handler, so that it is given a request which is read already."""
-        handler = super().get_route_handler()
+        handler = super().handler_of_checked()
 
         async def read_then_handle(request: Request) -> Response:
             return await handler(await read(request) if self.body_field else request)
