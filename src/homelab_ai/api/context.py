@@ -75,7 +75,8 @@ class ContextMiddleware:
             await self._app(scope, receive, send)
             return
         self._place(scope)
-        context: Context = scope.setdefault(_SCOPE_KEY, _new_context(scope))
+        context: Context = scope.get(_SCOPE_KEY) or _new_context(scope)
+        scope[_SCOPE_KEY] = context
         current_request_id.set(context.request_id)
         started, status, code = time.perf_counter(), None, None
         self._metrics.request_begun()
