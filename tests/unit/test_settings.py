@@ -101,6 +101,7 @@ def test_max_body_bytes(megabytes: float, size: int) -> None:
         ("security.rate_limit_url", "rediss://[::1]", "rediss://[::1]"),
         ("security.rate_limit_url", "redis+unix:///run/redis.sock?db=1", "redis+unix:///run/redis.sock?db=1"),
         ("crawl.allow_networks", ["10.0.0.0/255.0.0.0"], (ip_network("10.0.0.0/8"),)),
+        ("crawl.allow_hosts", ["NAS.lan", ".LAN", "[::1]"], ("nas.lan", ".lan", "::1")),
         ("crawl.allow_ports", [80], (80,)),
         ("crawl.user_agent", None, None),
         ("data_dir", "/var/lib/ai", Path("/var/lib/ai")),
@@ -132,6 +133,7 @@ def test_accepted(path: str, given: Any, expected: Any) -> None:
         ("server.port", 8000.0, "expected a whole number from 1 to 65535"),
         ("server.host", "http://nas", "expected a bare host name or address"),
         ("server.host", "", "expected a bare host name or address"),
+        ("server.host", ".lan", "expected a bare host name or address"),
         ("server.root_path", "ai", "expected a path such as /ai"),
         ("server.root_path", "/ai/", "expected a path such as /ai"),
         ("data_dir", "", "expected the path of a folder"),
@@ -175,6 +177,12 @@ def test_refused(path: str, given: Any, message: str) -> None:
 @pytest.mark.parametrize("path", ["security.ip_allowlist", "server.trusted_proxies", "crawl.allow_networks"])
 def test_refused_networks(path: str, given: Any, message: str) -> None:
     assert message in refusals(nested(path, [given]))[f"{path}.0"]
+
+
+@pytest.mark.parametrize("given", ["", ".", "..lan", "*.lan", ".192.168.1.1", "http://nas.lan", "nas.lan:80", 5, None])
+def test_refused_hosts_to_crawl(given: Any) -> None:
+    told = refusals(nested("crawl.allow_hosts", ["nas.lan", given]))["crawl.allow_hosts.1"]
+    assert told.startswith("expected a bare host name or address, such as nas.lan, or .lan for all hosts whose name")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from homelab_ai.settings.values import (
     Device,
     Folder,
     HostName,
+    HostOrDomain,
     KeepAlive,
     Many,
     Mark,
@@ -148,10 +149,14 @@ class CrawlSettings(Section):
 
     enabled: Switch = Field(default=True, description="Whether pages can be read at all.")
     allow_networks: Many[Network] = Field(
-        default=(), description="Networks at home that may be crawled. Public addresses always may."
+        default=(),
+        description="Networks at home that may be crawled. Public addresses always may; this machine's own only as a "
+        "network of one address.",
     )
-    allow_hosts: Many[HostName] = Field(
-        default=(), description="Host names at home that may be crawled, whatever their address."
+    allow_hosts: Many[HostOrDomain] = Field(
+        default=(),
+        description="Host names at home that may be crawled, whatever their address. nas.lan is that host, .lan every "
+        "host whose name ends so.",
     )
     allow_ports: Many[Port] = Field(default=(80, 443, 8080, 8443), description="Ports that may be crawled.")
     timeout_seconds: Amount = Field(default=30, description="Seconds after which a page is given up.")

@@ -303,3 +303,18 @@ def _is_address(name: str) -> bool:
 
 
 HostName = Annotated[str, BeforeValidator(_host_name)]
+
+
+def _host_or_domain(value: Any) -> str:
+    dot, name = (".", value[1:]) if isinstance(value, str) and value.startswith(".") else ("", value)
+    try:
+        host = _host_name(name)
+    except PydanticCustomError:
+        host = ""
+    if not host or (dot and _is_address(host)):
+        raise mismatch("a bare host name or address, such as nas.lan, or .lan for all hosts whose name ends so")
+    return dot + host
+
+
+HostOrDomain = Annotated[str, BeforeValidator(_host_or_domain)]
+"""A host, or with a dot before it all those of a domain, without the domain itself."""
