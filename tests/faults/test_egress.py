@@ -404,6 +404,20 @@ async def test_the_end_of_the_guard_is_the_end_of_all(guard: Guard, internet: In
         assert [await caller.rest() for caller in callers] == [b""] * 4
 
 
+async def test_a_fault_of_the_guards_own_costs_one_connection_and_tells_no_address(
+    guard: Guard, internet: Internet, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await internet.serve(saying(with_body(b"hello")))
+    async with opened(guard) as passage, calling(passage) as caller, browsing(passage) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(Policy, "objection", lambda *_: 1 / 0)
+            ask(caller, passage)
+            assert await caller.rest() == b""
+        assert (await client.get(f"http://{SITE}/")).text == "hello"
+    assert set(log.messages) == {"a connection through the guard has failed"}
+    assert internet.arrived == 1
+
+
 # --- many
 
 
