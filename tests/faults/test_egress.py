@@ -52,7 +52,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def guard(internet: Internet, clock: Clock) -> AsyncIterator[Guard]:
-    """A guard that has to leave neither a task nor a socket behind."""
+    """A guard that has to leave no task, socket or timer behind."""
     before = sockets()
     guard = Guard(resolve=internet.resolve, dial=internet.dial, clock=clock, own_addresses=frozenset)
     await guard.start()
@@ -61,6 +61,7 @@ async def guard(internet: Internet, clock: Clock) -> AsyncIterator[Guard]:
     await internet.close()
     await until(lambda: not any("homelab_ai/crawling" in repr(task) for task in asyncio.all_tasks()))
     await until(lambda: sockets() == before)
+    assert [timer for timer in clock._timers if not timer.cancelled] == []
 
 
 def waited_for(clock: Clock, seconds: float) -> bool:
@@ -266,6 +267,23 @@ async def test_a_tunnel_in_which_nothing_moves_is_closed(guard: Guard, internet:
         await until(lambda: internet.at_work == 0)
 
 
+async def test_a_tunnel_in_which_only_the_server_speaks_stays(guard: Guard, internet: Internet, clock: Clock) -> None:
+    ticks: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def ticking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(await ticks.get())
+
+    await internet.serve(ticking, port=443)
+    async with opened(guard) as passage, calling(passage) as caller:
+        await tunnel(caller, passage)
+        await until(lambda: waited_for(clock, exchange.IDLE_SECONDS))
+        for _ in range(3):
+            clock.advance(exchange.IDLE_SECONDS - 1)
+            ticks.put_nowait(b"a")
+            assert await caller.reader.readexactly(1) == b"a"
+
+
 async def test_a_client_that_does_not_read_holds_up_the_server(guard: Guard, internet: Internet, clock: Clock) -> None:
     await internet.serve(endless)
     async with opened(guard) as passage, calling(passage) as caller:
@@ -294,6 +312,14 @@ async def test_a_server_that_takes_no_connection(guard: Guard, internet: Interne
         clock.advance(conversation.CONNECT_SECONDS)
         assert (await caller.heard())[0] == 502
     assert passage.failures == [(target, "it has taken no connection within 10 s")]
+
+
+async def test_a_client_that_is_refused_in_the_middle_of_its_request_is_heard_out(guard: Guard) -> None:
+    async with opened(guard) as passage, calling(passage) as caller:
+        head = f"POST http://{SITE}/ HTTP/1.1", "Host: a", "Content-Length: 4", "Transfer-Encoding: chunked"
+        caller.say(*head, end=b"a" * 5 * MB)
+        assert (await caller.heard())[0] == 400
+        assert await caller.reader.read() == b"", "not reset"
 
 
 # --- names that are not found

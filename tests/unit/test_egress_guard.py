@@ -499,6 +499,16 @@ async def test_the_host_is_that_of_the_address(guard: Guard, internet: Internet)
     assert b"\r\nHost: site.example:8080\r\n" in heard[0]
 
 
+async def test_the_length_of_a_body_cannot_be_kept_from_its_server(guard: Guard, internet: Internet) -> None:
+    heard: list[bytes] = []
+    await internet.serve(saying(with_body(b"hello", "Connection: content-length"), heard))
+    async with opened(guard) as passage, browsing(passage) as client:
+        headers = {"Connection": "content-length, transfer-encoding, host"}
+        answer = await client.post(f"http://{SITE}/", content=b"abc", headers=headers)
+    assert (answer.text, answer.headers["content-length"]) == ("hello", "5")
+    assert b"\r\nContent-Length: 3\r\n" in heard[0]
+
+
 async def test_a_body_that_is_not_what_was_said(guard: Guard, internet: Internet) -> None:
     await internet.serve(echo)
     async with opened(guard) as passage, calling(passage) as caller:
