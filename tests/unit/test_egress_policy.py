@@ -8,7 +8,7 @@ import pytest
 from homelab_ai.crawling.egress.policy import Machine, Policy, own_addresses
 from homelab_ai.crawling.egress.targets import Target
 
-MACHINE = Machine(frozenset(map(ip_address, ("192.168.1.5", "fd00::5", "5.5.5.5"))), frozenset({8000}))
+MACHINE = Machine(frozenset(map(ip_address, ("192.168.1.5", "fd00::5", "5.5.5.5", "2a02:1:2:3::5"))), frozenset({8000}))
 CREDENTIALS = "its address is one at which clouds hand out credentials"
 OWN = "its address is one of this machine's own"
 PRIVATE = "its address is private"
@@ -99,6 +99,13 @@ def test_this_machine_is_open_only_by_name(address: str) -> None:
     assert objection("a.lan", address, networks="0.0.0.0/0 ::/0 127.0.0.0/8 192.168.1.0/24") == OWN
     assert objection("a.lan", address, hosts="a.lan") is None
     assert objection("a.lan", address, networks=address) is None
+
+
+def test_neighbours_with_public_addresses_are_at_home() -> None:
+    assert objection("a.lan", "2a02:1:2:3:abcd::99") == "its address is in this machine's own network"
+    assert objection("a.lan", "2a02:1:2:3::99", networks="2a02:1:2:3::/64") is None
+    assert objection("a.lan", "2a02:1:2:3::99", hosts="a.lan") is None
+    assert objection("a.lan", "2a02:1:2:4::99", "2a02:1:2:2::99", "5.5.5.6") is None
 
 
 def test_the_service_itself_stays_closed_whatever_is_open() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 import psutil
 
@@ -43,6 +43,15 @@ class Machine:
         """Tell whether a connection there ends at this machine."""
         return is_loopback(address) or address in self.addresses
 
+    def is_beside(self, address: Address) -> bool:
+        """Tell whether it is of IPv6 and in the same network (a /64) as this machine.
+
+        Routers and printers have public addresses there, and no firewall towards those who are inside.
+        """
+        return isinstance(address, IPv6Address) and any(
+            isinstance(own, IPv6Address) and int(own) >> 64 == int(address) >> 64 for own in self.addresses
+        )
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -79,9 +88,12 @@ class Policy:
                     return "it is this service itself"
                 if not named and ip_network(each) not in self.allow_networks:
                     return "its address is one of this machine's own"
-            opened = named or any(each in network for network in self.allow_networks)
-            if not opened and (kind := why_not_public(each)):
+            if named or any(each in network for network in self.allow_networks):
+                continue
+            if kind := why_not_public(each):
                 return f"its address is {kind}"
+            if machine.is_beside(each):
+                return "its address is in this machine's own network"
         return None
 
     def _names(self, host: str) -> bool:
