@@ -4,6 +4,7 @@
     ├── InvalidRequest          400  INVALID_REQUEST
     ├── Unauthorized            401  UNAUTHORIZED
     ├── Forbidden               403  FORBIDDEN
+    ├── CrawlBlocked            403  CRAWL_BLOCKED
     ├── NotFound                404  NOT_FOUND
     ├── ModelNotFound           404  MODEL_NOT_FOUND
     ├── MethodNotAllowed        405  METHOD_NOT_ALLOWED
@@ -15,6 +16,7 @@
     ├── HeadersTooLarge         431  HEADERS_TOO_LARGE
     ├── InternalError           500  INTERNAL_ERROR
     ├── InferenceFailed         500  INFERENCE_FAILED
+    ├── CrawlFailed             502  CRAWL_FAILED
     ├── ModelLoadFailed         503  MODEL_LOAD_FAILED
     ├── ResourceExhausted       503  RESOURCE_EXHAUSTED
     └── RequestTimeout          504  TIMEOUT
@@ -84,6 +86,14 @@ class Forbidden(ServiceError):
     code = "FORBIDDEN"
     status = 403
     example_details: ClassVar[Mapping[str, Any]] = {"scope": "embed"}
+
+
+class CrawlBlocked(ServiceError):
+    """The page's address, or one that it leads to, is not one that may be crawled. `details.reason` says why."""
+
+    code = "CRAWL_BLOCKED"
+    status = 403
+    example_details: ClassVar[Mapping[str, Any]] = {"reason": "192.168.1.1 is not a public address"}
 
 
 class NotFound(ServiceError):
@@ -178,6 +188,13 @@ class InferenceFailed(ServiceError):
     code = "INFERENCE_FAILED"
     status = 500
     example_details: ClassVar[Mapping[str, Any]] = {"model_id": "minilm", "texts": [3]}
+
+
+class CrawlFailed(ServiceError):
+    """The page could not be fetched: its server was not found, did not answer, or broke off. The message says how."""
+
+    code = "CRAWL_FAILED"
+    status = 502
 
 
 class ModelLoadFailed(ServiceError):

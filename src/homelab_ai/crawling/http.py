@@ -1,0 +1,194 @@
+"""Pages as their servers send them, over plain HTTP and through the guard.
+
+httpx2 is what huggingface_hub brings along anyway, so this needs no further library. Redirects are followed and
+bodies decoded here: the library would send the caller's headers along to another site, and unfold a bomb before it can
+be seen.
+"""
+
+import asyncio
+import functools
+import logging
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx2
+
+from homelab_ai.crawling import decoding
+from homelab_ai.crawling.pages import Fetched
+from homelab_ai.crawling.passage import BLOCKED_HEADER, FAILED_HEADER, Passage, refusal
+from homelab_ai.errors import CrawlFailed, RequestTimeout, ServiceError
+
+# It would log the address of each page.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+USER_AGENT = "Mozilla/5.0 (compatible; homelab-ai-api)"
+"""How the service introduces itself unless it is told otherwise."""
+
+_MAX_REDIRECTS = 10
+_FORBIDDEN = 403
+_GATEWAY_TIMEOUT = 504
+_BROKE_OFF = "its server broke off before it was there as a whole"
+_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+_SET_HERE = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"})
+"""Headers of a caller that would make another message of the request."""
+
+
+async def fetch(
+    url: str,
+    passage: Passage,
+    *,
+    headers: Mapping[str, str],
+    user_agent: str | None,
+    seconds: float,
+    max_bytes: int,
+) -> Fetched:
+    """Fetch a page. What has come after so many seconds, or in so many bytes, is returned as incomplete.
+
+    `headers` go to the origin of `url` and to no other, cookies live as long as this call.
+
+    Raises `CrawlBlocked`, `CrawlFailed`, or `RequestTimeout` when there is nothing by then.
+    """
+    fetching = _Fetching(passage, headers, user_agent or USER_AGENT, max_bytes, len(passage.blocked))
+    try:
+        async with asyncio.timeout(seconds):
+            await fetching.follow(url)
+    except TimeoutError:
+        if not fetching.url:
+            raise RequestTimeout(
+                f"The page did not answer within {seconds:g} s; give it more time with timeout_ms",
+                details={"timeout_seconds": seconds},
+            ) from None
+        fetching.notes.append("it was not there as a whole within its time")
+    return Fetched(
+        url=fetching.url,
+        status=fetching.status,
+        content_type=fetching.content_type,
+        body=bytes(fetching.body),
+        complete=not fetching.notes,
+        notes=tuple(fetching.notes),
+    )
+
+
+@dataclass
+class _Fetching:
+    """What is asked, and what there is of the page so far. No `url`: no answer yet."""
+
+    passage: Passage
+    headers: Mapping[str, str]
+    user_agent: str
+    max_bytes: int
+    seen: int
+    """How many addresses the guard had refused before."""
+    url: str = ""
+    status: int = 0
+    content_type: str = ""
+    body: bytearray = field(default_factory=bytearray)
+    notes: list[str] = field(default_factory=list)
+    """What is missing."""
+
+    async def follow(self, url: str) -> None:
+        """Fetch the page, wherever it is by now."""
+        passage = self.passage
+        proxy = httpx2.Proxy(passage.proxy_url, auth=(passage.username, passage.password))
+        try:
+            # Without a time limit of its own: that of the whole is around it.
+            async with httpx2.AsyncClient(proxy=proxy, verify=_tls(), trust_env=False, timeout=None) as client:
+                client.headers.clear()
+                await self._follow(httpx2.URL(url), client)
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, ssl.SSLError) as error:
+            if not self.url:
+                raise _in_words(error, passage, self.seen) from error
+            self.notes.append(_BROKE_OFF)
+
+    async def _follow(self, target: httpx2.URL, client: httpx2.AsyncClient) -> None:
+        home = _origin(target)
+        ours = {"User-Agent": self.user_agent, "Accept": _ACCEPT, "Accept-Encoding": decoding.ACCEPTED}
+        own = {name: value for name, value in self.headers.items() if name.lower() not in _SET_HERE}
+        for _ in range(_MAX_REDIRECTS + 1):
+            sent = httpx2.Headers(ours)
+            if _origin(target) == home:
+                sent.update(own)
+            request = client.build_request("GET", target, headers=sent)
+            response = await client.send(request, stream=True, follow_redirects=False)
+            try:
+                _check_the_guard(response, self.passage, self.seen)
+                if not response.has_redirect_location:
+                    await self._take(response)
+                    return
+            finally:
+                await response.aclose()
+            target = target.join(response.headers["Location"])
+            if target.scheme not in {"http", "https"} or not target.host:
+                raise CrawlFailed("The page redirects to what is no web page")
+        raise CrawlFailed(f"The page redirects more than {_MAX_REDIRECTS} times")
+
+    async def _take(self, response: httpx2.Response) -> None:
+        try:
+            decoder = decoding.decoder_of(response.headers.get("Content-Encoding", ""))
+        except decoding.UnknownCoding as error:
+            raise CrawlFailed("The page is sent in a Content-Encoding that was not asked for") from error
+        self.url, self.status = str(response.url), response.status_code
+        self.content_type = response.headers.get("Content-Type", "")
+        async for chunk in response.aiter_raw():
+            try:
+                # One byte more than may be, which tells whether there is more.
+                self.body += decoder.decode(chunk, self.max_bytes + 1 - len(self.body))
+            except decoding.Damaged:
+                self.notes.append("a part of it is damaged and was left out")
+                return
+            if len(self.body) > self.max_bytes:
+                del self.body[self.max_bytes :]
+                self.notes.append(f"only its first {self.max_bytes} bytes were read")
+                return
+        if not decoder.finished:
+            self.notes.append(_BROKE_OFF)
+
+
+def _check_the_guard(response: httpx2.Response, passage: Passage, seen: int) -> None:
+    """Raise what the guard has answered in the server's place."""
+    if response.status_code == _FORBIDDEN and BLOCKED_HEADER in response.headers:
+        raise refusal(passage, seen, response.headers[BLOCKED_HEADER])
+    if FAILED_HEADER in response.headers:
+        raise CrawlFailed(f"The page could not be fetched: {response.headers[FAILED_HEADER]}")
+
+
+def _in_words(error: Exception, passage: Passage, seen: int) -> ServiceError:
+    if isinstance(error, httpx2.ProxyError):
+        return _of_the_guard(error, passage, seen)
+    if (fault := _tls_fault(error)) is not None:
+        reason = getattr(fault, "verify_message", "") or "its TLS cannot be spoken with"
+        return CrawlFailed(f"The page's server cannot be trusted: {reason}")
+    if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | UnicodeError):
+        return CrawlFailed("The page's address, one that it redirects to, or a header is not well formed")
+    if isinstance(error, httpx2.RemoteProtocolError):
+        return CrawlFailed("The page's server broke off, or does not speak HTTP")
+    return CrawlFailed("The page's server cannot be reached, or broke off: check the address, or try again later")
+
+
+def _of_the_guard(error: httpx2.ProxyError, passage: Passage, seen: int) -> ServiceError:
+    """What it answers to a CONNECT; the library keeps no more of it than the status."""
+    status = str(error).partition(" ")[0]
+    if status == str(_FORBIDDEN) or len(passage.blocked) > seen:
+        return refusal(passage, seen)
+    if status == str(_GATEWAY_TIMEOUT):
+        return CrawlFailed("The page's server did not answer in time")
+    return CrawlFailed("The page's server was not found, or refuses connections: check the address")
+
+
+def _tls_fault(error: BaseException | None) -> ssl.SSLError | None:
+    while error:
+        if isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port  # without a port where it is the scheme's own
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """What all fetches share: to read the certificates anew for each would take longer than many a page."""
+    return httpx2.create_ssl_context(trust_env=False)
