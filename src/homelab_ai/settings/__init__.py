@@ -5,7 +5,7 @@ from homelab_ai.settings.models import ImageCaptionModel, ModelsSettings, TextEm
 from homelab_ai.settings.reserved import is_reserved, reserved_in_use
 from homelab_ai.settings.security import ApiKeySettings, SecuritySettings
 from homelab_ai.settings.source import Source
-from homelab_ai.settings.tree import BatchingSettings, ResourcesSettings, Settings
+from homelab_ai.settings.tree import BatchingSettings, CrawlSettings, ResourcesSettings, Settings
 from homelab_ai.settings.values import ALL_BUT_ADMIN, KeepAlive
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ApiKeySettings",
     "BatchingSettings",
     "ConfigurationError",
+    "CrawlSettings",
     "ImageCaptionModel",
     "KeepAlive",
     "ModelsSettings",

@@ -1,0 +1,282 @@
+"""Pages as a browser shows them: one browser for all, started with the first page and gone when none has come a while.
+
+Each page has a context, and proxy credentials, of its own. A browser that dies under a page is replaced, and the page
+tried once more; after so many pages it is replaced too, once those that it is at are done.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
+
+import httpx2
+
+from homelab_ai.crawling.browser_process import (
+    Answer,
+    BrowserDied,
+    BrowserProcess,
+    BrowserStartFailed,
+    RenderFailed,
+)
+from homelab_ai.crawling.pages import Fetched
+from homelab_ai.crawling.passage import Passage, refusal
+from homelab_ai.errors import CrawlFailed, InvalidRequest, RequestTimeout, UnsupportedMediaType
+from homelab_ai.models.clock import Clock, Timer
+from homelab_ai.settings import CrawlSettings
+
+log = logging.getLogger(__name__)
+
+_PAGES_AT_ONCE = 4
+_PAGES_OF_ONE_BROWSER = 200
+_TRIES = 2
+_GRACE_SECONDS = 3.0
+"""After its deadline, within which the browser has to let go of a page; one that does not is taken for hung."""
+_SECONDS_PER_MINUTE = 60
+
+_NET_ERRORS = {
+    "ERR_NAME_NOT_RESOLVED": "its server was not found",
+    "ERR_TUNNEL_CONNECTION_FAILED": "its server was not found, or refuses connections",
+    "ERR_CONNECTION_REFUSED": "its server refuses connections",
+    "ERR_PROXY_CONNECTION_FAILED": "the service's own way out is closed",
+    "ERR_TOO_MANY_REDIRECTS": "it redirects without end",
+    "ERR_EMPTY_RESPONSE": "its server has sent nothing",
+    "ERR_INVALID_RESPONSE": "its server does not speak HTTP",
+    "ERR_TIMED_OUT": "its server did not answer in time",
+    "ERR_UNSAFE_PORT": "browsers do not connect to this port",
+    "ERR_BLOCKED_BY_CLIENT": "the browser does not load it",
+}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked of the browser for one page."""
+
+    seconds: float
+    """Until the answer, waiting for a place included."""
+    max_bytes: int
+    """Of HTML."""
+    screenshot: bool | Literal["full_page"] = False
+    wait_for_selector: str | None = None
+    """CSS: the page is not ready before something matches."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """For the page's own origin."""
+    user_agent: str | None = None
+    """None: the browser's own."""
+
+
+StartBrowser = Callable[[dict[str, Any]], Awaitable[BrowserProcess]]
+
+
+class Browser:
+    """Renders pages. Every method belongs to the event loop's thread."""
+
+    def __init__(self, settings: CrawlSettings, clock: Clock, start: StartBrowser = BrowserProcess.start) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._start = start
+        self._process: BrowserProcess | None = None
+        self._starting: asyncio.Task[BrowserProcess] | None = None
+        self._places = asyncio.Semaphore(_PAGES_AT_ONCE)
+        self._wanted = 0
+        self._timer: Timer | None = None
+        self._stopping: dict[asyncio.Task[None], BrowserProcess] = {}
+        self.sandboxed: bool | None = None
+        """Whether pages are kept in Chromium's sandbox; None before the first browser has started."""
+        self.version: str | None = None
+        """Of Chromium, once it has started."""
+
+    def follow(self, settings: CrawlSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+        self._set_timer()
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a browser at the moment."""
+        return bool(self._process and self._process.alive) or bool(self._starting)
+
+    @property
+    def at_work(self) -> int:
+        """How many pages are being rendered or wait for that."""
+        return self._wanted
+
+    async def memory_bytes(self) -> int:
+        """Private memory of all the browser's processes."""
+        return await self._process.memory_bytes() if self._process else 0
+
+    async def render(self, url: str, passage: Passage, wishes: Wishes) -> Fetched:
+        """Render a page. What is there after `wishes.seconds` is returned as incomplete.
+
+        Raises `CrawlBlocked`, `CrawlFailed`, `UnsupportedMediaType` for what is no page, `InvalidRequest` for a
+        selector that is none, or `RequestTimeout` when there is nothing by then. May be cancelled at any time.
+        """
+        seen = len(passage.blocked)
+        self._wanted += 1
+        try:
+            answer = await self._rendered(url, passage, wishes)
+        except RenderFailed as failure:
+            _raise_in_words(failure, passage, seen, wishes)
+        finally:
+            self._wanted -= 1
+            self._set_timer()
+        facts = answer.facts
+        return Fetched(
+            url=facts["url"],
+            status=facts["status"],
+            content_type="text/html; charset=utf-8",
+            body=answer.html,
+            complete=facts["complete"],
+            title=facts["title"],
+            screenshot=answer.screenshot or None,
+            notes=tuple(facts["notes"]),
+        )
+
+    async def close(self) -> None:
+        """End the browser, whatever it is at."""
+        self._cancel_timer()
+        if self._starting:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        self._retire()
+        await asyncio.gather(*(process.stop() for process in self._stopping.values()))
+        while self._stopping:
+            await asyncio.wait(self._stopping)
+
+    async def _rendered(self, url: str, passage: Passage, wishes: Wishes) -> Answer:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wishes.seconds
+        process: BrowserProcess | None = None
+        try:
+            async with asyncio.timeout_at(end) as waiting, self._places:
+                for _ in range(_TRIES):
+                    process = await self._ready_process()
+                    waiting.reschedule(end + _GRACE_SECONDS)
+                    try:
+                        return await process.render(_wish(url, passage, wishes, end - loop.time()))
+                    except BrowserDied:
+                        log.warning("the browser has died under a page")
+                    except RenderFailed as failure:
+                        if failure.kind != "crashed":
+                            raise
+                    waiting.reschedule(end)
+                raise CrawlFailed("The page ends the browser, a fresh one included")
+        except TimeoutError:
+            if process and loop.time() >= end + _GRACE_SECONDS:
+                process.kill()
+            raise _timeout(wishes) from None
+
+    async def _ready_process(self) -> BrowserProcess:
+        """The running browser, or a fresh one: one start, however many wait for it."""
+        while not (self._process and self._process.alive):
+            if not self._starting:
+                self._retire()
+                self._starting = asyncio.create_task(self._start_one(), context=contextvars.Context())
+            starting = self._starting
+            try:
+                await asyncio.shield(starting)
+            except BrowserStartFailed as failure:
+                raise CrawlFailed(f"Pages cannot be rendered here: {failure}") from failure
+            except asyncio.CancelledError:
+                if starting.cancelled():  # the service ends
+                    raise CrawlFailed("Pages are not rendered any more: the service is stopping") from None
+                raise
+        process = self._process
+        if process.pages + 1 >= _PAGES_OF_ONE_BROWSER:
+            self._process = None
+            self._stop(process)  # when it has done what it is at, this page included
+        return process
+
+    async def _start_one(self) -> BrowserProcess:
+        try:
+            self._process = process = await self._start({"sandbox": self.sandboxed})
+        finally:
+            self._starting = None
+        if self.sandboxed is None and not process.described["sandboxed"]:
+            log.warning("the browser runs without its sandbox: this system, or the user root, does not allow it")
+        self.sandboxed, self.version = process.described["sandboxed"], process.described["version"]
+        return process
+
+    def _set_timer(self) -> None:
+        self._cancel_timer()
+        minutes = self._settings.browser_idle_minutes
+        if minutes >= 0 and not self._wanted:
+            self._timer = self._clock.call_later(minutes * _SECONDS_PER_MINUTE, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if not self._wanted:
+            self._retire()
+
+    def _cancel_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _retire(self) -> None:
+        if self._process:
+            process, self._process = self._process, None
+            self._stop(process)
+
+    def _stop(self, process: BrowserProcess) -> None:
+        async def stop() -> None:
+            await process.idle()
+            await process.stop()
+
+        task = asyncio.create_task(stop(), context=contextvars.Context())
+        self._stopping[task] = process
+        task.add_done_callback(self._stopping.pop)
+
+
+def _wish(url: str, passage: Passage, wishes: Wishes, seconds: float) -> dict[str, Any]:
+    """What `engines.visit` goes by."""
+    return {
+        "url": url,
+        "origin": _origin(url),
+        "proxy": passage.proxy_url,
+        "username": passage.username,
+        "password": passage.password,
+        "seconds": seconds,
+        "max_bytes": wishes.max_bytes,
+        "screenshot": wishes.screenshot,
+        "wait_for_selector": wishes.wait_for_selector,
+        "headers": dict(wishes.headers),
+        "user_agent": wishes.user_agent,
+    }
+
+
+def _origin(url: str) -> str:
+    """As the browser writes it: lower case, punycode, and no port where it is the scheme's own."""
+    parsed = httpx2.URL(url)
+    return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
+
+
+def _raise_in_words(failure: RenderFailed, passage: Passage, seen: int, wishes: Wishes) -> NoReturn:
+    reason = str(failure)
+    match failure.kind:
+        case "timeout":
+            raise _timeout(wishes) from None
+        case "blocked":
+            raise refusal(passage, seen, reason) from None
+        case "selector":
+            raise InvalidRequest.at("wait_for_selector", "is no CSS selector") from None
+        case "download":
+            raise UnsupportedMediaType("The address leads to a file to be downloaded, not to a page") from None
+        case "net" if "TUNNEL" in reason and len(passage.blocked) > seen:
+            raise refusal(passage, seen) from None
+        case "net" if reason.startswith(("ERR_CERT", "ERR_SSL", "ERR_BAD_SSL")):
+            raise CrawlFailed(f"The page's server cannot be trusted: its TLS is refused ({reason})") from None
+        case "net":
+            words = _NET_ERRORS.get(reason, reason if " " in reason else f"its server broke off ({reason})")
+            raise CrawlFailed(f"The page could not be fetched: {words}") from None
+        case _:
+            log.warning("a page could not be rendered: %s", reason)
+            raise CrawlFailed("The browser could not render the page") from None
+
+
+def _timeout(wishes: Wishes) -> RequestTimeout:
+    return RequestTimeout(
+        f"The page was not there within {wishes.seconds:g} s; give it more time with timeout_ms",
+        details={"timeout_seconds": wishes.seconds},
+    )

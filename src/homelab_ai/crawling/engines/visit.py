@@ -1,0 +1,387 @@
+"""One page in the browser: loaded, waited for until it is quiet, and read, all before one deadline.
+
+What reads the page runs in a world of its own, where the page's scripts cannot reach: Playwright's own way would have
+them decide what `title` is. And whatever the page is at, a script without end above all, is stopped when time is up.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from playwright.async_api import BrowserContext, CDPSession, Error, Page, Request, Response
+
+_WORLD = "homelab-ai"
+_QUIET_MS = 150
+"""Without a change of the page or a request, after which it is taken to be ready."""
+_MOST_SECONDS_OF_NOISE = 5.0
+_RESERVE_SECONDS = 2.0
+_RESERVE_PART = 0.3
+"""Of the time that there is, what is kept for reading the page: the smaller of the two."""
+_STOP_SECONDS = 0.5
+_TALLEST_PX = 16_384
+_HEAVY = ("Image", "Media", "Font")
+_SILENT_TYPES = frozenset({"image", "media", "font", "websocket", "eventsource", "ping", "texttrack", "manifest"})
+"""Requests that are not waited for: they change no text, or never end."""
+_BLOCKED_HEADER = "x-homelab-blocked"
+_FAILED_HEADER = "x-homelab-failed"
+_NO_WORDS = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
+_NET_ERROR = re.compile(r"net::(ERR_\w+)")
+_CRASH = re.compile(r"crashed|has been closed|Connection closed|Target closed", re.IGNORECASE)
+
+_MUTE = """
+window.alert = window.print = () => undefined;
+window.confirm = () => false;
+window.prompt = window.open = () => null;
+"""
+"""The driver dismisses dialogs too, but a loop of them could be ended only by ending the page."""
+
+_STATE = """
+new Promise(done => {
+  const state = () => Object.getOwnPropertyDescriptor(Document.prototype, "readyState").get.call(document);
+  const look = () => { if (STATES.includes(state())) done(true); };
+  EventTarget.prototype.addEventListener.call(document, "readystatechange", look);
+  look();
+})
+"""
+_PARSED = _STATE.replace("STATES", '["interactive", "complete"]')
+_LOADED = _STATE.replace("STATES", '["complete"]')
+
+_QUIET = """
+new Promise(done => {
+  const scripts = Document.prototype.getElementsByTagName.call(document, "script").length;
+  const frames = Document.prototype.getElementsByTagName.call(document, "iframe").length;
+  if (!scripts && !frames) { done(true); return; }
+  let timer;
+  const observer = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(ready, QUIET_MS); });
+  const ready = () => { observer.disconnect(); done(true); };
+  observer.observe(document, {subtree: true, childList: true, characterData: true});
+  timer = setTimeout(ready, QUIET_MS);
+})
+""".replace("QUIET_MS", str(_QUIET_MS))
+
+_READ = """
+(() => {
+  const of = name => Object.getOwnPropertyDescriptor(Document.prototype, name).get.call(document);
+  const root = of("documentElement");
+  const html = root ? root.outerHTML : "";
+  return {html: html.slice(0, MAX), cut: html.length > MAX, title: String(of("title")).slice(0, 2000),
+          url: location.href, html5: of("compatMode") === "CSS1Compat"};
+})()
+"""
+
+_SIZE = """
+(() => {
+  const root = Object.getOwnPropertyDescriptor(Document.prototype, "documentElement").get.call(document);
+  return root ? Math.max(root.scrollHeight, root.clientHeight) : 0;
+})()
+"""
+
+Kind = Literal["timeout", "crashed", "failed", "net", "blocked", "selector", "download"]
+
+
+class PageError(Exception):
+    """The page could not be rendered. The text is what there is to know beside the kind: a code, a reason."""
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What has become of the page."""
+
+    header: dict[str, Any]
+    """Its `url`, `status`, `title`, whether it is `complete`, and `notes`."""
+    html: bytes
+    screenshot: bytes
+
+
+@dataclass
+class _Main:
+    """The answers to the requests for the page itself."""
+
+    response: Response | None = None
+    failure: str | None = None
+    empty: bool = False
+    """An error without a word: the browser shows a page of its own then."""
+
+
+@dataclass
+class Visit:
+    """One page. `wish` is what the service asks for (`crawling.browser`), `end` the deadline on the loop's clock."""
+
+    context: BrowserContext
+    wish: Mapping[str, Any]
+    end: float
+    _main: _Main = field(default_factory=_Main)
+    _open: set[Request] = field(default_factory=set)
+    _started: int = 0
+    _notes: list[str] = field(default_factory=list)
+    _complete: bool = True
+    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    async def carry_out(self) -> Rendered:
+        """Load the page and read it. Raises `PageError`, `TimeoutError`, or Playwright's errors."""
+        async with asyncio.timeout_at(self.end):
+            await self.context.add_init_script(_MUTE)
+            page = await self.context.new_page()
+            cdp = await self.context.new_cdp_session(page)
+            crashed = asyncio.Event()
+            page.on("crash", lambda _: crashed.set())
+            self.context.on("page", lambda other: self._in_background(other.close()))  # a popup
+            work = asyncio.create_task(self._load_and_read(page, cdp))
+            crash = asyncio.create_task(crashed.wait())
+            try:
+                await asyncio.wait([work, crash], return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    return work.result()
+                raise PageError("crashed", "")
+            except Error as error:
+                if _CRASH.search(error.message):
+                    raise PageError("crashed", "") from error
+                raise
+            finally:
+                for task in (work, crash, *self._tasks):
+                    task.cancel()
+                await asyncio.gather(work, crash, *self._tasks, return_exceptions=True)
+
+    async def _load_and_read(self, page: Page, cdp: CDPSession) -> Rendered:
+        self._listen(page)
+        await self._intercept(cdp)
+        loop = asyncio.get_running_loop()
+        left = self.end - loop.time()
+        try:
+            async with asyncio.timeout(left - min(_RESERVE_SECONDS, _RESERVE_PART * left)):
+                await self._load(page, cdp)
+        except TimeoutError:
+            self._cut("the page was not ready within its time")
+            if not self._main.response:
+                raise
+            await self._stop(cdp)
+        if self._main.empty and self._main.response:
+            seen = {"html": "", "cut": False, "title": "", "url": self._main.response.url, "html5": False}
+            return self._rendered(seen, b"")
+        self._check_where_it_is(page)
+        seen = await self._read(cdp)
+        screenshot = await self._take_screenshot(page, cdp) if self.wish["screenshot"] else b""
+        return self._rendered(seen, screenshot)
+
+    async def _load(self, page: Page, cdp: CDPSession) -> None:
+        try:
+            await page.goto(self.wish["url"], wait_until="commit", timeout=0)
+        except Error as error:
+            self._raise_why(error)
+        if self._main.empty:
+            return
+        await self._until(cdp, _PARSED)
+        if selector := self.wish["wait_for_selector"]:
+            try:
+                await page.wait_for_selector(f"css={selector}", state="attached", timeout=0)
+            except Error as error:
+                if "selector" in error.message.lower() and not _CRASH.search(error.message):
+                    raise PageError("selector", "") from error
+                raise
+            except asyncio.CancelledError:
+                self._notes.append("nothing on it has matched wait_for_selector")
+                raise
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MOST_SECONDS_OF_NOISE):
+                if self.wish["screenshot"]:
+                    await self._until(cdp, _LOADED)
+                await self._be_quiet(cdp)
+
+    async def _until(self, cdp: CDPSession, script: str) -> None:
+        """Wait for what the script promises, of whichever document is there by then.
+
+        The driver's own waiting never ends for a document that starts a download while it is being parsed.
+        """
+        while not await self._evaluate(cdp, script):  # noqa: ASYNC110 - it is the page that knows, not we
+            await asyncio.sleep(_QUIET_MS / 3000)
+
+    async def _be_quiet(self, cdp: CDPSession) -> None:
+        while True:
+            started = self._started
+            if not self._open and await self._evaluate(cdp, _QUIET) and started == self._started and not self._open:
+                return
+            await asyncio.sleep(_QUIET_MS / 3000)
+
+    async def _read(self, cdp: CDPSession) -> dict[str, Any]:
+        """Read the page, which may be on its way to another one just now."""
+        script = _READ.replace("MAX", str(self.wish["max_bytes"]))
+        while (seen := await self._evaluate(cdp, script)) is None:
+            self._complete = False
+            await self._stop(cdp)
+        return dict(seen)
+
+    async def _take_screenshot(self, page: Page, cdp: CDPSession) -> bytes:
+        full = self.wish["screenshot"] == "full_page"
+        options: dict[str, Any] = {"type": "png", "timeout": 0, "animations": "allow", "caret": "initial"}
+        if full:
+            height = await self._evaluate(cdp, _SIZE) or 0
+            if height > _TALLEST_PX:
+                self._notes.append(f"the screenshot ends after {_TALLEST_PX} of {int(height)} pixels")
+            viewport = page.viewport_size or {"width": 1280, "height": 800}
+            clip = {"x": 0, "y": 0, "width": viewport["width"], "height": min(max(height, 1), _TALLEST_PX)}
+            options |= {"full_page": True, "clip": clip}
+        try:
+            async with asyncio.timeout_at(self.end - _STOP_SECONDS / 5):
+                return await page.screenshot(**options)
+        except (TimeoutError, Error) as error:
+            if isinstance(error, Error) and _CRASH.search(error.message):
+                raise
+            self._cut("no screenshot could be taken of it within its time")
+            return b""
+
+    def _rendered(self, seen: dict[str, Any], screenshot: bytes) -> Rendered:
+        html = ("<!DOCTYPE html>" * seen["html5"] + seen["html"]).encode("utf-8", "replace")
+        most = self.wish["max_bytes"]
+        if seen["cut"] or len(html) > most:
+            html = html[:most]
+            self._cut(f"only its first {most} bytes were read")
+        header = {
+            "url": seen["url"],
+            "status": self._main.response.status if self._main.response else 0,
+            "title": seen["title"],
+            "complete": self._complete,
+            "notes": self._notes,
+        }
+        return Rendered(header, html, screenshot)
+
+    def _cut(self, why: str) -> None:
+        self._complete = False
+        self._notes.append(why)
+
+    def _listen(self, page: Page) -> None:
+        """Follow which requests are under way, and what has become of those for the page itself."""
+        everything = bool(self.wish["screenshot"])
+
+        def is_main(request: Request) -> bool:
+            with contextlib.suppress(Error):
+                return request.is_navigation_request() and request.frame == page.main_frame
+            return False
+
+        def started(request: Request) -> None:
+            if everything or request.resource_type not in _SILENT_TYPES:
+                self._started += 1
+                self._open.add(request)
+
+        def finished(request: Request) -> None:
+            self._open.discard(request)
+
+        def failed(request: Request) -> None:
+            self._open.discard(request)
+            if is_main(request):
+                self._main.failure = request.failure
+
+        def answered(response: Response) -> None:
+            if is_main(response.request):
+                self._main.response, self._main.failure = response, None
+
+        page.on("request", started)
+        page.on("requestfinished", finished)
+        page.on("requestfailed", failed)
+        page.on("response", answered)
+
+    async def _intercept(self, cdp: CDPSession) -> None:
+        """Leave out what is heavy, and have the caller's headers go to the page's own origin.
+
+        By the protocol itself, because Playwright's routes would ask for each request, and send headers that they have
+        added along to wherever a request is redirected.
+        """
+        headers: dict[str, str] = self.wish["headers"]
+        patterns: list[dict[str, str]] = []
+        if not self.wish["screenshot"]:
+            patterns += [{"resourceType": kind} for kind in _HEAVY]
+        if headers:
+            patterns.append({"urlPattern": self.wish["origin"] + "/*"})
+        if not patterns:
+            return
+        cdp.on("Fetch.requestPaused", lambda event: self._in_background(self._go_on(cdp, event)))
+        await cdp.send("Fetch.enable", {"patterns": patterns})
+
+    async def _go_on(self, cdp: CDPSession, event: dict[str, Any]) -> None:
+        request, method = {"requestId": event["requestId"]}, "Fetch.continueRequest"
+        if event["resourceType"] in _HEAVY and not self.wish["screenshot"]:
+            method, parameters = "Fetch.failRequest", request | {"errorReason": "BlockedByClient"}
+        else:
+            parameters = request
+            if (event["request"]["url"] + "/").startswith(self.wish["origin"] + "/"):
+                own = {name.lower() for name in self.wish["headers"]}
+                sent = {name: value for name, value in event["request"]["headers"].items() if name.lower() not in own}
+                sent |= self.wish["headers"]
+                parameters |= {"headers": [{"name": name, "value": value} for name, value in sent.items()]}
+        with contextlib.suppress(Error):  # it is not wanted any more
+            await cdp.send(method, parameters)
+
+    def _in_background(self, work: Any) -> None:
+        async def quietly() -> None:
+            with contextlib.suppress(Error):
+                await work
+
+        task = asyncio.create_task(quietly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _stop(self, cdp: CDPSession) -> None:
+        """Stop whatever the page is at: no script goes on, nothing is loaded any more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await asyncio.gather(
+                    cdp.send("Emulation.setScriptExecutionDisabled", {"value": True}),
+                    cdp.send("Runtime.terminateExecution"),
+                    cdp.send("Page.stopLoading"),
+                    return_exceptions=True,
+                )
+
+    async def _evaluate(self, cdp: CDPSession, script: str) -> Any:
+        """What the script says in the world of ours; None when the page has gone meanwhile."""
+        try:
+            tree = await cdp.send("Page.getFrameTree")
+            world = await cdp.send(
+                "Page.createIsolatedWorld", {"frameId": tree["frameTree"]["frame"]["id"], "worldName": _WORLD}
+            )
+            answer = await cdp.send(
+                "Runtime.evaluate",
+                {
+                    "expression": script,
+                    "contextId": world["executionContextId"],
+                    "awaitPromise": True,
+                    "returnByValue": True,
+                },
+            )
+        except Error as error:
+            if _CRASH.search(error.message):
+                raise
+            return None
+        return answer["result"].get("value")
+
+    def _check_where_it_is(self, page: Page) -> None:
+        """Raise what the guard has said instead of the page, or a failure that the browser shows in its place."""
+        self._check_the_guard()
+        if page.url.startswith("chrome-error:"):
+            found = _NET_ERROR.search(self._main.failure or "")
+            raise PageError("net", found[1] if found else "")
+
+    def _check_the_guard(self) -> None:
+        response = self._main.response
+        if response and _BLOCKED_HEADER in response.headers:
+            raise PageError("blocked", response.headers[_BLOCKED_HEADER])
+        if response and _FAILED_HEADER in response.headers:
+            raise PageError("net", response.headers[_FAILED_HEADER])
+
+    def _raise_why(self, error: Error) -> None:
+        """Raise what has become of a navigation that has failed."""
+        self._check_the_guard()
+        if _NO_WORDS in error.message:
+            self._main.empty = True
+            return
+        if ("ERR_ABORTED" in error.message and self._main.response) or "Download is starting" in error.message:
+            raise PageError("download", "") from error
+        if found := _NET_ERROR.search(error.message):
+            raise PageError("net", found[1]) from error
+        if "interrupted by another navigation" not in error.message:
+            raise error

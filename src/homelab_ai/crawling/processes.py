@@ -1,0 +1,85 @@
+"""The processes of a browser, which does not keep them in one process group: Playwright gives Chromium a session.
+
+They are found by what Linux tells under /proc; elsewhere none is found, and a browser is trusted to end its own.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+_PROC = Path("/proc")
+_ROUNDS = 20
+_ROUND_SECONDS = 0.05
+
+
+def below(pid: int) -> list[int]:
+    """The ids of the processes that this one has started, and of theirs."""
+    children = defaultdict(list)
+    for entry in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended
+            # The name of the program stands in parentheses and may hold anything; after it: state, parent.
+            fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            children[int(fields[1])].append(int(entry.name))
+    found: list[int] = []
+    frontier = [pid]
+    while frontier:
+        frontier = [child for parent in frontier for child in children[parent]]
+        found += frontier
+    return found
+
+
+def holding(folder: str) -> list[int]:
+    """The ids of the processes whose environment names this folder, which nobody else does."""
+    mark, found = os.fsencode(folder), []
+    for entry in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
+            if mark in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def end_below(pid: int) -> None:
+    """End everything that this process, which is our own, has started, and take it from the kernel's table."""
+    for _ in range(_ROUNDS):
+        left = below(pid)
+        if not left:
+            return
+        _kill(left)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        time.sleep(_ROUND_SECONDS / 10)
+
+
+def end_holding(folder: str) -> None:
+    """End everything whose environment names this folder."""
+    for _ in range(_ROUNDS):
+        left = [pid for pid in holding(folder) if pid != os.getpid()]
+        if not left:
+            return
+        _kill(left)
+        time.sleep(_ROUND_SECONDS)
+
+
+def private_bytes(pids: Iterable[int]) -> int:
+    """Private memory of these processes: what no other shares, and what is swapped out."""
+    return sum(map(_private_bytes, pids))
+
+
+def _private_bytes(pid: int) -> int:
+    try:
+        rollup = (_PROC / str(pid) / "smaps_rollup").read_text()
+    except OSError:
+        return 0
+    counted = ("Private_Clean:", "Private_Dirty:", "Private_Hugetlb:", "SwapPss:")
+    return 1024 * sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(counted))
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
