@@ -21,9 +21,10 @@ from homelab_ai.crawling.engines.visit import PageError, Rendered, Visit
 _LAUNCH_SECONDS = 20.0
 _CLOSE_SECONDS = 5.0
 _VIEWPORT = ViewportSize(width=1280, height=800)
-_DEBIAN = Path("/usr/lib/chromium/chromium")
-"""What `/usr/bin/chromium`, a shell script, starts with flags of its own."""
-_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+_DEBIAN = Path("/usr/lib/chromium")
+"""Where Debian has it. What is on the path there are shell scripts with flags of their own."""
+_SHELL, _WHOLE = "chromium-headless-shell", "chromium"
+_NAMES = (_SHELL, _WHOLE, "chromium-browser", "google-chrome-stable", "google-chrome")
 _NOWHERE = "http://127.0.0.1:1"
 
 _FLAGS = (
@@ -177,18 +178,20 @@ def _reap_orphans(own: set[int]) -> None:
 
 
 def find(playwright: Playwright) -> Path | None:
-    """Where the browser is: Debian's Chromium, Playwright's own (None: it knows itself where), or another.
+    """Where the browser is, None for Playwright's own, which it finds itself. Raises `LaunchFailed` when there is none.
 
-    Raises `LaunchFailed` when there is none.
+    The headless shell first: it is the same engine without windows, and opens pages three times as fast.
     """
-    if _DEBIAN.exists():
-        return _DEBIAN
+    if (_DEBIAN / _SHELL).exists():
+        return _DEBIAN / _SHELL
     if Path(playwright.chromium.executable_path).exists():
         return None
+    if (_DEBIAN / _WHOLE).exists():
+        return _DEBIAN / _WHOLE
     for name in _NAMES:
         if path := shutil.which(name):
             return Path(path)
-    raise LaunchFailed("no Chromium is installed; on Debian: apt-get install chromium")
+    raise LaunchFailed("no Chromium is installed; on Debian: apt-get install chromium-headless-shell")
 
 
 def _why(error: Error) -> str:
