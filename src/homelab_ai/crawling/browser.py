@@ -147,12 +147,13 @@ class Browser:
     async def _rendered(self, url: str, passage: Passage, wishes: Wishes) -> Answer:
         loop = asyncio.get_running_loop()
         end = loop.time() + wishes.seconds
-        process: BrowserProcess | None = None
+        at_it: BrowserProcess | None = None
         try:
             async with asyncio.timeout_at(end) as waiting, self._places:
                 for _ in range(_TRIES):
                     process = await self._ready_process()
                     waiting.reschedule(end + _GRACE_SECONDS)
+                    at_it = process
                     try:
                         return await process.render(_wish(url, passage, wishes, end - loop.time()))
                     except BrowserDied:
@@ -160,11 +161,13 @@ class Browser:
                     except RenderFailed as failure:
                         if failure.kind != "crashed":
                             raise
+                    at_it = None
                     waiting.reschedule(end)
                 raise CrawlFailed("The page ends the browser, a fresh one included")
         except TimeoutError:
-            if process and loop.time() >= end + _GRACE_SECONDS:
-                process.kill()
+            if at_it:
+                log.warning("the browser has not let go of a page in time and is ended")
+                at_it.kill()
             raise _timeout(wishes) from None
 
     async def _ready_process(self) -> BrowserProcess:

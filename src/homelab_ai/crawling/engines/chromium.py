@@ -7,6 +7,7 @@ can resolve no name, so what does not belong to a page goes nowhere at all.
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
@@ -20,6 +21,8 @@ from homelab_ai.crawling.engines.visit import PageError, Rendered, Visit
 
 _LAUNCH_SECONDS = 20.0
 _CLOSE_SECONDS = 5.0
+_SANDBOX = re.compile("sandbox|namespace|setuid", re.IGNORECASE)
+"""What Chromium says when it is the sandbox that keeps it from starting; only then is it started without."""
 _VIEWPORT = ViewportSize(width=1280, height=800)
 _DEBIAN = Path("/usr/lib/chromium")
 """Where Debian has it. What is on the path there are shell scripts with flags of their own."""
@@ -44,6 +47,7 @@ _FLAGS = (
     "--disable-gpu",
     "--disable-3d-apis",
     "--mute-audio",
+    "--js-flags=--max-old-space-size=1024",  # MB of one page's scripts
     "--deny-permission-prompts",
     "--disable-print-preview",
 )
@@ -104,7 +108,7 @@ class Chromium:
                     timeout=_LAUNCH_SECONDS * 1000,
                 )
             except Error as error:
-                if sandbox is not tries[-1]:
+                if sandbox is not tries[-1] and _SANDBOX.search(error.message):
                     continue
                 raise LaunchFailed(_why(error)) from error
             return cls(playwright, browser, {"version": browser.version, "sandboxed": sandbox})

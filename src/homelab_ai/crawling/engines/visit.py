@@ -16,7 +16,7 @@ from playwright.async_api import BrowserContext, CDPSession, Error, Page, Reques
 _WORLD = "homelab-ai"
 _QUIET_MS = 150
 """Without a change of the page or a request, after which it is taken to be ready."""
-_MOST_SECONDS_OF_NOISE = 5.0
+_MOST_SECONDS_OF_NOISE = 3.0
 _RESERVE_SECONDS = 2.0
 _RESERVE_PART = 0.3
 """Of the time that there is, what is kept for reading the page: the smaller of the two."""
