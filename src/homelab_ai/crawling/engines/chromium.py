@@ -21,6 +21,8 @@ from homelab_ai.crawling.engines.visit import PageError, Rendered, Visit
 
 _LAUNCH_SECONDS = 20.0
 _CLOSE_SECONDS = 5.0
+_NEWS_SECONDS = 0.5
+"""After the end of a page, within which the driver tells of the end of the whole browser."""
 _SANDBOX = re.compile("sandbox|namespace|setuid", re.IGNORECASE)
 """What Chromium says when it is the sandbox that keeps it from starting; only then is it started without."""
 _VIEWPORT = ViewportSize(width=1280, height=800)
@@ -72,6 +74,7 @@ class Chromium:
         """What there is to know of it: `version`, and whether it is `sandboxed`."""
         self.ended = asyncio.Event()
         """Set when it cannot be used any more."""
+        self._closing: set[asyncio.Task[None]] = set()
         major = browser.version.partition(".")[0]
         self._user_agent = (
             f"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.0.0 Safari/537.36"
@@ -126,6 +129,11 @@ class Chromium:
             if self.ended.is_set():
                 raise PageError("crashed", "") from error
             raise
+        except PageError as error:
+            if error.kind == "crashed":  # is it the page alone?
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.ended.wait(), _NEWS_SECONDS)
+            raise
 
     @contextlib.asynccontextmanager
     async def _context(self, wish: Mapping[str, Any], end: float) -> AsyncIterator[BrowserContext]:
@@ -133,6 +141,9 @@ class Chromium:
         try:
             async with asyncio.timeout_at(end):
                 context = await asyncio.shield(opening)
+        except Error:
+            self.ended.set()  # without a context, there is no browser
+            raise
         except BaseException:
             opening.add_done_callback(self._close_unwanted)
             raise
@@ -159,7 +170,9 @@ class Chromium:
 
     def _close_unwanted(self, opening: "asyncio.Task[BrowserContext]") -> None:
         if not opening.cancelled() and not opening.exception():
-            self._closing = asyncio.create_task(self._close(opening.result()))
+            closing = asyncio.create_task(self._close(opening.result()))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def _close(self, context: BrowserContext) -> None:
         try:
@@ -182,7 +195,7 @@ def _reap_orphans(own: set[int]) -> None:
 
 
 def find(playwright: Playwright) -> Path | None:
-    """Where the browser is, None for Playwright's own, which it finds itself. Raises `LaunchFailed` when there is none.
+    """Where the browser is. None for Playwright's own, or none at all: that it finds out itself.
 
     The headless shell first: it is the same engine without windows, and opens pages three times as fast.
     """
@@ -195,11 +208,13 @@ def find(playwright: Playwright) -> Path | None:
     for name in _NAMES:
         if path := shutil.which(name):
             return Path(path)
-    raise LaunchFailed("no Chromium is installed; on Debian: apt-get install chromium-headless-shell")
+    return None  # of its own, there may be the headless shell alone
 
 
 def _why(error: Error) -> str:
     """A sentence of what Playwright says in a page, paths of this machine included."""
+    if "Executable doesn't exist" in error.message:
+        return "no Chromium is installed; on Debian: apt-get install chromium-headless-shell"
     if "Timeout" in error.message:
         return f"Chromium has not started within {_LAUNCH_SECONDS:g} s"
     return "Chromium ends as soon as it is started; start it by hand to see why"

@@ -116,6 +116,8 @@ class _Server:
         try:
             page = await self._chromium.render(wish)
         except PageError as error:
+            if self._chromium.ended.is_set():
+                return  # this process ends; the service has the page rendered anew
             await self._send({"id": request, "error": error.kind, "reason": str(error)})
         except Exception as error:  # noqa: BLE001 - one page must not take the others down, whatever a library raises
             # Where it happened, without the error's own text, which may hold an address.

@@ -117,6 +117,8 @@ class Visit:
     context: BrowserContext
     wish: Mapping[str, Any]
     end: float
+    _frame: str = ""
+    """What the protocol calls the page itself, wherever it is led."""
     _main: _Main = field(default_factory=_Main)
     _open: set[Request] = field(default_factory=set)
     _started: int = 0
@@ -151,6 +153,7 @@ class Visit:
 
     async def _load_and_read(self, page: Page, cdp: CDPSession) -> Rendered:
         self._listen(page)
+        self._frame = (await cdp.send("Page.getFrameTree"))["frameTree"]["frame"]["id"]
         await self._intercept(cdp)
         loop = asyncio.get_running_loop()
         left = self.end - loop.time()
@@ -340,10 +343,7 @@ class Visit:
     async def _evaluate(self, cdp: CDPSession, script: str) -> Any:
         """What the script says in the world of ours; None when the page has gone meanwhile."""
         try:
-            tree = await cdp.send("Page.getFrameTree")
-            world = await cdp.send(
-                "Page.createIsolatedWorld", {"frameId": tree["frameTree"]["frame"]["id"], "worldName": _WORLD}
-            )
+            world = await cdp.send("Page.createIsolatedWorld", {"frameId": self._frame, "worldName": _WORLD})
             answer = await cdp.send(
                 "Runtime.evaluate",
                 {
