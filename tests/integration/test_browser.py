@@ -360,9 +360,15 @@ async def test_an_address_with_nobody_behind_it(web: Web) -> None:
         await web.render(path="http://nowhere.example/")
     with pytest.raises(CrawlFailed, match="refuses connections"):
         await web.render(path=f"https://127.0.0.1:{free_port()}/")
-    web.site.pages["/loop"] = Served(status=302, headers={"Location": "/loop"})
+    with pytest.raises(CrawlFailed, match="its server was not found"):
+        await web.render(path="https://nowhere.example/")
     with pytest.raises(CrawlFailed, match="redirects without end"):
-        await web.render(path="/loop")
+        await web.render(Served(status=302, headers={"Location": "/loop"}), path="/loop")
+    with pytest.raises(CrawlFailed, match=r"has sent no page \(status 204\)"):
+        await web.render(Served(status=204), path="/nothing")
+    fetched = await web.render(Served(status=404), path="/silent")
+    assert (fetched.status, fetched.url) == (404, "http://site.test/silent")
+    assert fetched.body in {b"", b"<html><head></head><body></body></html>"}  # of Chromium, and of its headless shell
 
 
 async def test_a_download_is_refused(web: Web) -> None:

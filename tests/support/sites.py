@@ -147,11 +147,13 @@ class Proxy(_Listener):
         if host.endswith(".test"):
             port = self.site.port
         elif host not in {"127.0.0.1", "localhost"}:
+            passage.failures.append((target, "its server was not found"))
             await _say(writer, "502 Not found", "X-Homelab-Failed: its server was not found")
             return
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
+            passage.failures.append((target, "its server refuses connections"))
             await _say(writer, "502 Refused", "X-Homelab-Failed: its server refuses connections")
             return
         try:
@@ -189,6 +191,7 @@ class TestPassage:
     password: str
     refused: tuple[str, ...] = ()
     blocked: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
 
 async def _say(writer: asyncio.StreamWriter, status: str, header: str) -> None:

@@ -21,7 +21,7 @@ from homelab_ai.crawling.browser_process import (
     RenderFailed,
 )
 from homelab_ai.crawling.pages import Fetched
-from homelab_ai.crawling.passage import Passage, refusal
+from homelab_ai.crawling.passage import Passage, Watch, blocked, failed
 from homelab_ai.errors import CrawlFailed, InvalidRequest, RequestTimeout, UnsupportedMediaType
 from homelab_ai.models.clock import Clock, Timer
 from homelab_ai.settings import CrawlSettings
@@ -112,12 +112,12 @@ class Browser:
         Raises `CrawlBlocked`, `CrawlFailed`, `UnsupportedMediaType` for what is no page, `InvalidRequest` for a
         selector that is none, or `RequestTimeout` when there is nothing by then. May be cancelled at any time.
         """
-        seen = len(passage.blocked)
+        watch = Watch(passage)
         self._wanted += 1
         try:
             answer = await self._rendered(url, passage, wishes)
         except RenderFailed as failure:
-            _raise_in_words(failure, passage, seen, wishes)
+            _raise_in_words(failure, watch, wishes)
         finally:
             self._wanted -= 1
             self._set_timer()
@@ -255,24 +255,24 @@ def _origin(url: str) -> str:
     return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
 
 
-def _raise_in_words(failure: RenderFailed, passage: Passage, seen: int, wishes: Wishes) -> NoReturn:
+def _raise_in_words(failure: RenderFailed, watch: Watch, wishes: Wishes) -> NoReturn:
     reason = str(failure)
     match failure.kind:
         case "timeout":
             raise _timeout(wishes) from None
         case "blocked":
-            raise refusal(passage, seen, reason) from None
+            raise blocked(reason) from None
         case "selector":
             raise InvalidRequest.at("wait_for_selector", "is no CSS selector") from None
         case "download":
             raise UnsupportedMediaType("The address leads to a file to be downloaded, not to a page") from None
-        case "net" if "TUNNEL" in reason and len(passage.blocked) > seen:
-            raise refusal(passage, seen) from None
+        case "net" if "TUNNEL" in reason and (said := watch.refusal() or watch.failure()):
+            raise said from None
         case "net" if reason.startswith(("ERR_CERT", "ERR_SSL", "ERR_BAD_SSL")):
             raise CrawlFailed(f"The page's server cannot be trusted: its TLS is refused ({reason})") from None
         case "net":
             words = _NET_ERRORS.get(reason, reason if " " in reason else f"its server broke off ({reason})")
-            raise CrawlFailed(f"The page could not be fetched: {words}") from None
+            raise failed(words) from None
         case _:
             log.warning("a page could not be rendered: %s", reason)
             raise CrawlFailed("The browser could not render the page") from None

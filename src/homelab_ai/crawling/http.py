@@ -16,7 +16,7 @@ import httpx2
 
 from homelab_ai.crawling import decoding
 from homelab_ai.crawling.pages import Fetched
-from homelab_ai.crawling.passage import BLOCKED_HEADER, FAILED_HEADER, Passage, refusal
+from homelab_ai.crawling.passage import BLOCKED_HEADER, FAILED_HEADER, Passage, Watch, blocked, failed
 from homelab_ai.errors import CrawlFailed, RequestTimeout, ServiceError
 
 # It would log the address of each page.
@@ -27,7 +27,6 @@ USER_AGENT = "Mozilla/5.0 (compatible; homelab-ai-api)"
 
 _MAX_REDIRECTS = 10
 _FORBIDDEN = 403
-_GATEWAY_TIMEOUT = 504
 _BROKE_OFF = "its server broke off before it was there as a whole"
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 _SET_HERE = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"})
@@ -49,7 +48,7 @@ async def fetch(
 
     Raises `CrawlBlocked`, `CrawlFailed`, or `RequestTimeout` when there is nothing by then.
     """
-    fetching = _Fetching(passage, headers, user_agent or USER_AGENT, max_bytes, len(passage.blocked))
+    fetching = _Fetching(passage, headers, user_agent or USER_AGENT, max_bytes, Watch(passage))
     try:
         async with asyncio.timeout(seconds):
             await fetching.follow(url)
@@ -78,8 +77,7 @@ class _Fetching:
     headers: Mapping[str, str]
     user_agent: str
     max_bytes: int
-    seen: int
-    """How many addresses the guard had refused before."""
+    watch: Watch
     url: str = ""
     status: int = 0
     content_type: str = ""
@@ -98,7 +96,7 @@ class _Fetching:
                 await self._follow(httpx2.URL(url), client)
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, ssl.SSLError) as error:
             if not self.url:
-                raise _in_words(error, passage, self.seen) from error
+                raise _in_words(error, self.watch) from error
             self.notes.append(_BROKE_OFF)
 
     async def _follow(self, target: httpx2.URL, client: httpx2.AsyncClient) -> None:
@@ -112,7 +110,7 @@ class _Fetching:
             request = client.build_request("GET", target, headers=sent)
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
-                _check_the_guard(response, self.passage, self.seen)
+                _check_the_guard(response)
                 if not response.has_redirect_location:
                     await self._take(response)
                     return
@@ -145,17 +143,17 @@ class _Fetching:
             self.notes.append(_BROKE_OFF)
 
 
-def _check_the_guard(response: httpx2.Response, passage: Passage, seen: int) -> None:
+def _check_the_guard(response: httpx2.Response) -> None:
     """Raise what the guard has answered in the server's place."""
-    if response.status_code == _FORBIDDEN and BLOCKED_HEADER in response.headers:
-        raise refusal(passage, seen, response.headers[BLOCKED_HEADER])
+    if BLOCKED_HEADER in response.headers:
+        raise blocked(response.headers[BLOCKED_HEADER])
     if FAILED_HEADER in response.headers:
-        raise CrawlFailed(f"The page could not be fetched: {response.headers[FAILED_HEADER]}")
+        raise failed(response.headers[FAILED_HEADER])
 
 
-def _in_words(error: Exception, passage: Passage, seen: int) -> ServiceError:
+def _in_words(error: Exception, watch: Watch) -> ServiceError:
     if isinstance(error, httpx2.ProxyError):
-        return _of_the_guard(error, passage, seen)
+        return _of_the_guard(error, watch)
     if (fault := _tls_fault(error)) is not None:
         reason = getattr(fault, "verify_message", "") or "its TLS cannot be spoken with"
         return CrawlFailed(f"The page's server cannot be trusted: {reason}")
@@ -166,14 +164,13 @@ def _in_words(error: Exception, passage: Passage, seen: int) -> ServiceError:
     return CrawlFailed("The page's server cannot be reached, or broke off: check the address, or try again later")
 
 
-def _of_the_guard(error: httpx2.ProxyError, passage: Passage, seen: int) -> ServiceError:
-    """What it answers to a CONNECT; the library keeps no more of it than the status."""
-    status = str(error).partition(" ")[0]
-    if status == str(_FORBIDDEN) or len(passage.blocked) > seen:
-        return refusal(passage, seen)
-    if status == str(_GATEWAY_TIMEOUT):
-        return CrawlFailed("The page's server did not answer in time")
-    return CrawlFailed("The page's server was not found, or refuses connections: check the address")
+def _of_the_guard(error: httpx2.ProxyError, watch: Watch) -> ServiceError:
+    """What it answers to a CONNECT, of which the library keeps the status alone."""
+    if said := watch.refusal() or watch.failure():
+        return said
+    if str(error).startswith(str(_FORBIDDEN)):
+        return blocked("its address is not allowed")
+    return failed("its server was not found, or refuses connections")
 
 
 def _tls_fault(error: BaseException | None) -> ssl.SSLError | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from homelab_ai.errors import CrawlBlocked
+from homelab_ai.errors import CrawlBlocked, CrawlFailed
 
 
 class Passage(Protocol):
@@ -29,6 +29,11 @@ class Passage(Protocol):
         """What the guard has refused so far: the address, and why."""
         ...
 
+    @property
+    def failures(self) -> Sequence[tuple[str, str]]:
+        """What it has let through so far, but nothing came of it: the address, and why."""
+        ...
+
 
 BLOCKED_HEADER = "X-Homelab-Blocked"
 """With status 403, by which the guard says that it was the guard, and why."""
@@ -37,9 +42,29 @@ FAILED_HEADER = "X-Homelab-Failed"
 """With a status of 5xx, by which the guard says that it could not reach the server, and why."""
 
 
-def refusal(passage: Passage, seen: int, reason: str = "") -> CrawlBlocked:
-    """Say why the guard did not let the page through. `seen` is how many refusals there were before."""
-    if not reason and len(passage.blocked) > seen:
-        reason = passage.blocked[-1][1]
-    reason = reason or "the address is not allowed"
+class Watch:
+    """What the guard says of one passage from now on."""
+
+    def __init__(self, passage: Passage) -> None:
+        self._passage = passage
+        self._blocked, self._failures = len(passage.blocked), len(passage.failures)
+
+    def refusal(self) -> CrawlBlocked | None:
+        """What to tell the caller when the guard has refused something meanwhile."""
+        new = self._passage.blocked[self._blocked :]
+        return blocked(new[-1][1]) if new else None
+
+    def failure(self) -> CrawlFailed | None:
+        """What to tell the caller when something has come to nothing meanwhile."""
+        new = self._passage.failures[self._failures :]
+        return failed(new[-1][1]) if new else None
+
+
+def blocked(reason: str) -> CrawlBlocked:
+    """The guard does not let the page through."""
     return CrawlBlocked(f"The page may not be fetched: {reason}", details={"reason": reason})
+
+
+def failed(reason: str) -> CrawlFailed:
+    """Nothing came of the page."""
+    return CrawlFailed(f"The page could not be fetched: {reason}")

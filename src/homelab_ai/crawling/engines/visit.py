@@ -27,6 +27,7 @@ _SILENT_TYPES = frozenset({"image", "media", "font", "websocket", "eventsource",
 """Requests that are not waited for: they change no text, or never end."""
 _BLOCKED_HEADER = "x-homelab-blocked"
 _FAILED_HEADER = "x-homelab-failed"
+_NO_CONTENT = (204, 205)
 _NO_WORDS = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
 _NET_ERROR = re.compile(r"net::(ERR_\w+)")
 _CRASH = re.compile(r"crashed|has been closed|Connection closed|Target closed", re.IGNORECASE)
@@ -379,6 +380,8 @@ class Visit:
         if _NO_WORDS in error.message:
             self._main.empty = True
             return
+        if "ERR_ABORTED" in error.message and self._main.response and self._main.response.status in _NO_CONTENT:
+            raise PageError("net", f"its server has sent no page (status {self._main.response.status})") from error
         if ("ERR_ABORTED" in error.message and self._main.response) or "Download is starting" in error.message:
             raise PageError("download", "") from error
         if found := _NET_ERROR.search(error.message):
