@@ -198,7 +198,7 @@ async def test_a_page_that_never_ends_is_read_as_it_is(web: Web, page: str, faul
         assert fault == "navigation"  # it is always at the beginning
     else:
         assert not fetched.complete or fault in {"navigation", "late script"}
-        assert fetched.title == "A page"
+        assert fetched.title == "A page" or fault == "navigation"
     assert time.monotonic() - begun < 3 + 3
     assert b"Hello" in (await web.render("<p>Hello", path="/next")).body
 
