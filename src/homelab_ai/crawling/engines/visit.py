@@ -156,11 +156,13 @@ class Visit:
         self._listen(page)
         self._frame = (await cdp.send("Page.getFrameTree"))["frameTree"]["frame"]["id"]
         await self._intercept(cdp)
-        loop = asyncio.get_running_loop()
-        left = self.end - loop.time()
+        left = self.end - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(left - min(_RESERVE_SECONDS, _RESERVE_PART * left)):
-                await self._load(page, cdp)
+            async with asyncio.timeout_at(self.end) as limit:
+                await self._go(page)
+                limit.reschedule(self.end - min(_RESERVE_SECONDS, _RESERVE_PART * left))
+                if not self._main.empty:
+                    await self._get_ready(page, cdp)
         except TimeoutError:
             self._cut("the page was not ready within its time")
             if not self._main.response:
@@ -174,13 +176,15 @@ class Visit:
         screenshot = await self._take_screenshot(page, cdp) if self.wish["screenshot"] else b""
         return self._rendered(seen, screenshot)
 
-    async def _load(self, page: Page, cdp: CDPSession) -> None:
+    async def _go(self, page: Page) -> None:
+        """Open the page; return when its first bytes are there."""
         try:
             await page.goto(self.wish["url"], wait_until="commit", timeout=0)
         except Error as error:
             self._raise_why(error)
-        if self._main.empty:
-            return
+
+    async def _get_ready(self, page: Page, cdp: CDPSession) -> None:
+        """Wait until there is nothing more to wait for."""
         await self._until(cdp, _PARSED)
         if selector := self.wish["wait_for_selector"]:
             try:
