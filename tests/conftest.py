@@ -32,6 +32,7 @@ def settings(tmp_path: Path) -> Settings:
             "data_dir": tmp_path / "data",
             "models_dir": tmp_path / "models",
             "security": {"allow_localhost": True},
+            "crawl": {"enabled": False},  # what requests are made up must not have anything fetched from anywhere
         }
     )
 

@@ -17,7 +17,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from homelab_ai.api import caption, documents, embed, health, key_routes, metrics, models, pulls, shutdown, status
+from homelab_ai.api import (
+    caption,
+    crawl,
+    documents,
+    embed,
+    health,
+    key_routes,
+    metrics,
+    models,
+    pulls,
+    shutdown,
+    status,
+)
 from homelab_ai.api.access import AccessMiddleware, Gate
 from homelab_ai.api.context import ContextMiddleware
 from homelab_ai.api.counting import CounterUnavailableError
@@ -29,6 +41,10 @@ from homelab_ai.captioning import service as captioning
 from homelab_ai.captioning.decoder import Decoder
 from homelab_ai.captioning.service import CaptionService
 from homelab_ai.configuration import Configuration
+from homelab_ai.crawling.browser import Browser
+from homelab_ai.crawling.egress.guard import Guard
+from homelab_ai.crawling.extractor import Extractor
+from homelab_ai.crawling.service import CrawlService
 from homelab_ai.embedding import service as embedding
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.catalogue import Kind
@@ -49,7 +65,7 @@ _ENGINES: dict[Kind, str] = {"text_embedding": embedding.ENGINE, "image_caption"
 _NO_TELEMETRY = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 
 _DESCRIPTION = """
-Text embeddings and image captions for every app in a home. (Clean web pages are to come.)
+Text embeddings, image captions and clean web pages for every app in a home.
 
 Send an API key as `Authorization: Bearer <api-key>`. Every answer carries an `X-Request-ID`, which stands in the log
 too (send your own, and it is kept); every error has one shape and a code that programs can rely on. Where a rate limit
@@ -84,6 +100,8 @@ def create_app(
             registry = LocalModels(settings, _ENGINES, start_host, clock=time, state=state, observer=measured)
             decoder = Decoder(start_host, settings.limits.max_image_megapixels, time)
             gpus = Gpus(time)
+            browser, guard = Browser(settings.crawl, time), Guard(clock=time, own_ports={settings.server.port})
+            pages = CrawlService(guard, browser, Extractor(start_host, time), settings, measured)
             embeddings, captions = EmbeddingService(registry, settings), CaptionService(registry, decoder, settings)
 
             def apply(changed: Settings) -> None:
@@ -91,7 +109,7 @@ def create_app(
                     gate.follow(changed)
                 except CounterUnavailableError as error:
                     raise ConfigurationError([str(error)]) from error
-                for part in (registry, embeddings, captions):
+                for part in (registry, embeddings, captions, pages):
                     part.follow(changed)
 
             try:
@@ -104,6 +122,7 @@ def create_app(
                             models=registry,
                             embedding=embeddings,
                             captioning=captions,
+                            crawling=pages,
                             metrics=measured,
                             processor=processor(),
                             gpus=gpus,
@@ -113,6 +132,7 @@ def create_app(
                         )
             finally:
                 gpus.close()
+                await pages.close()
                 await decoder.close()
                 await registry.close()
                 await gate.close()
@@ -144,7 +164,7 @@ def create_app(
             RequestValidationError: translate_validation_error,
         },
     )
-    for room in (embed, caption, pulls, models, key_routes, status, metrics, health):
+    for room in (embed, caption, crawl, pulls, models, key_routes, status, metrics, health):
         app.include_router(room.router)
     app.openapi = partial(documents.openapi, app)  # type: ignore[method-assign]
     return app

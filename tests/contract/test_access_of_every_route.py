@@ -43,12 +43,14 @@ TABLE: dict[tuple[str, str], Access] = {
     ("GET", "/api/keys"): "admin",
     ("POST", "/api/keys"): "admin",
     ("DELETE", "/api/keys/{name:path}"): "admin",
+    ("POST", "/api/crawl"): "crawl",
     ("GET", "/api/status"): "read",
     ("GET", "/metrics"): "read",
 }
 UNCOUNTED = {("GET", "/metrics")}
 """What no rate limit is for: a monitoring must not miss when it matters."""
 BODIES: dict[tuple[str, str], dict[str, object]] = {
+    ("POST", "/api/crawl"): {"url": "nowhere"},
     ("POST", "/api/embed"): {"texts": ["a"]},
     ("POST", "/api/caption"): {"image": "aW1hZ2U6IGNhdA=="},  # what the fake decoder takes for one
     ("POST", "/api/models"): {"type": "text_embedding", "id": "new", "hf_model": "org/new"},
@@ -101,6 +103,8 @@ def is_let_in(response: Response) -> bool:
     """Whether the route itself has answered; the second time, it finds done what was to be done."""
     if response.status_code in {404, 409}:
         return bool(response.json()["error"]["code"] in {"MODEL_NOT_FOUND", "CONFLICT"})
+    if response.status_code == 400:
+        return bool(response.json()["error"]["details"]["errors"][0]["field"] == "url")
     return response.status_code in {200, 201, 202, 204}
 
 

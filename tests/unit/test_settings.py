@@ -325,15 +325,7 @@ def test_nothing_reserved_is_in_use_by_default() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("crawl.enabled", False),
-        ("crawl.allow_networks", ["10.0.0.0/8"]),
-        ("crawl.allow_hosts", ["nas.lan"]),
-        ("crawl.allow_ports", [80]),
-        ("crawl.timeout_seconds", 1),
-        ("crawl.max_page_mb", 1),
-        ("crawl.browser_idle_minutes", 1),
         ("crawl.respect_robots", True),
-        ("crawl.user_agent", "me"),
     ],
 )
 def test_reserved_settings_are_named_when_they_are_used(path: str, value: Any) -> None:
@@ -368,6 +360,15 @@ def test_reserved_settings_are_named_when_they_are_used(path: str, value: Any) -
         ("security.rate_limit_url", "redis://nas.lan"),
         ("security.api_keys", [{"name": "app", "key_hash": HASH, "scopes": ["read"], "models": ["minilm"]}]),
         ("security.api_keys", [{"name": "app", "key_hash": HASH, "rate_limit": "1/second"}]),
+        ("security.api_keys", [{"name": "app", "key_hash": HASH, "crawl_allow_networks": ["10.0.0.0/8"]}]),
+        ("crawl.user_agent", "me"),
+        ("crawl.enabled", False),
+        ("crawl.allow_networks", ["10.0.0.0/8"]),
+        ("crawl.allow_hosts", ["nas.lan"]),
+        ("crawl.allow_ports", [80]),
+        ("crawl.timeout_seconds", 1),
+        ("crawl.max_page_mb", 1),
+        ("crawl.browser_idle_minutes", 1),
         (
             "models.text_embedding",
             [entry(device="cpu", precision="float32", max_length=5, aliases=["x"], keep_alive_minutes=5)],
@@ -384,18 +385,6 @@ def test_reserved_settings_of_entries_are_named_with_their_index() -> None:
             "models": {
                 "text_embedding": [entry(), entry(id="e5", prompts={"query": "query: "})],
             },
-            "security": {
-                "api_keys": [
-                    {
-                        "name": "app",
-                        "key_hash": HASH,
-                        "crawl_allow_networks": ["10.0.0.0/8"],
-                    }
-                ]
-            },
         }
     )
-    assert reserved_in_use(settings) == [
-        "models.text_embedding[1].prompts",
-        "security.api_keys[0].crawl_allow_networks",
-    ]
+    assert reserved_in_use(settings) == ["models.text_embedding[1].prompts"]

@@ -35,6 +35,5 @@ def test_lines_are_short_enough_to_read() -> None:
 def test_reserved_settings_are_marked() -> None:
     lines = example_configuration().splitlines()
     above = {line.strip(): " ".join(lines[max(0, n - 3) : n]) for n, line in enumerate(lines)}
-    assert "(no effect in this version)" in above["enabled: true"]
-    assert "(no effect in this version)" in above["user_agent: null"]
+    assert "(no effect in this version)" in above["respect_robots: false"]
     assert "(no effect in this version)" not in above["port: 8000"]

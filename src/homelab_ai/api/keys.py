@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
 from homelab_ai.errors import Conflict, NotFound, ResourceExhausted
@@ -31,6 +32,8 @@ class Identity:
     """Ids of the models they may use; `None` for all."""
     rate_limit: str | None = None
     """Their own limit, such as 600/minute; `None` for that of all."""
+    crawl_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks at home that they may have pages read from, beside those of `crawl.allow_networks`."""
     per_address: bool = False
     """Whether it is no key's, but shared by many, each of whom is counted by address."""
 
@@ -137,7 +140,8 @@ class KeyRing:
 
 def _identity(name: str, key: StoredKey | ApiKeySettings) -> Identity:
     models = None if key.models is None else frozenset(key.models)
-    return Identity(name, frozenset(key.scopes), models, key.rate_limit)
+    networks = key.crawl_allow_networks if isinstance(key, ApiKeySettings) else ()
+    return Identity(name, frozenset(key.scopes), models, key.rate_limit, networks)
 
 
 def hash_key(key: bytes) -> str:

@@ -10,6 +10,7 @@ from homelab_ai.api.access import Gate
 from homelab_ai.api.context import context_of
 from homelab_ai.captioning.service import CaptionService
 from homelab_ai.configuration import Configuration
+from homelab_ai.crawling.service import CrawlService
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.device import Gpus, Processor
@@ -27,6 +28,7 @@ class Services(TypedDict):
     models: LocalModels
     embedding: EmbeddingService
     captioning: CaptionService
+    crawling: CrawlService
     metrics: Metrics
     processor: Processor
     gpus: Gpus

@@ -87,6 +87,14 @@ class ErrorStatus(BaseModel):
     request_id: str = Field(description="As in the log.")
 
 
+class BrowserStatus(BaseModel):
+    """What shows pages that need their scripts."""
+
+    running: bool = Field(description="It starts with the first such page, and ends when none comes for a while.")
+    pages: int = Field(description="How many it is at, or wait for it.")
+    sandboxed: bool | None = Field(description="Whether pages are kept in its sandbox; null before its first start.")
+
+
 class ConfigurationStatus(BaseModel):
     """The settings in force. The file is read anew when it changes."""
 
@@ -125,6 +133,7 @@ class StatusResponse(BaseModel):
                     "gpu_used_bytes": 0,
                     "gpu_budget_bytes": 8589934592,
                 },
+                "browser": {"running": False, "pages": 0, "sandboxed": True},
                 "models_loaded": 1,
                 "models": [
                     {
@@ -168,6 +177,7 @@ class StatusResponse(BaseModel):
     configuration: ConfigurationStatus
     device: DeviceStatus
     memory: MemoryStatus
+    browser: BrowserStatus
     models_loaded: int
     models: list[ModelStatus]
     queue: QueueStatus
@@ -183,7 +193,7 @@ async def status(request: Request) -> StatusResponse:
     services = services_of(request.scope)
     gpus, models, counted = await services["gpus"].now(), services["models"], services["metrics"].requests
     snapshots = [models.snapshot(model) for model in models.catalogue]
-    totals = counted.totals
+    totals, browser = counted.totals, services["crawling"].browser
     return StatusResponse(
         version=request.app.version,
         uptime_seconds=round(time.monotonic() - services["started"], 3),
@@ -196,6 +206,7 @@ async def status(request: Request) -> StatusResponse:
             gpu_used_bytes=sum(snapshot.footprint.gpu_memory_bytes for snapshot in snapshots),
             gpu_budget_bytes=models.budget.gpu_memory_bytes,
         ),
+        browser=BrowserStatus(running=browser.running, pages=browser.at_work, sandboxed=browser.sandboxed),
         models_loaded=sum(snapshot.state in LOADED for snapshot in snapshots),
         models=[_model(snapshot) for snapshot in snapshots],
         queue=QueueStatus(depth=sum(snapshot.queued_requests for snapshot in snapshots), capacity=models.most_requests),

@@ -1,6 +1,6 @@
 """Who may enter, and how often: a part of the `tree`."""
 
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -11,7 +11,6 @@ from homelab_ai.settings.values import (
     KeyHash,
     Label,
     Many,
-    Mark,
     Network,
     NetworkScope,
     RateLimit,
@@ -41,7 +40,7 @@ class ApiKeySettings(Frozen):
     rate_limit: RateLimit | None = Field(
         default=None, description="Its own limit, such as 600/minute. null takes security.rate_limit."
     )
-    crawl_allow_networks: Annotated[Many[Network], Mark.RESERVED] = Field(
+    crawl_allow_networks: Many[Network] = Field(
         default=(), description="Networks at home that it may crawl, beside those of crawl.allow_networks."
     )
 

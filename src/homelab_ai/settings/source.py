@@ -15,6 +15,7 @@ LIVE = (
     "security",
     "models",
     "limits",
+    "crawl",
     "server.trusted_proxies",
     "server.allowed_hosts",
     "resources.max_gpu_memory_gb",

@@ -164,7 +164,7 @@ class CrawlSettings(Section):
     browser_idle_minutes: KeepAlive = Field(
         default=5, description="Minutes without a page after which the browser ends; 0 ends it at once, -1 never."
     )
-    respect_robots: Switch = Field(
+    respect_robots: Annotated[Switch, Mark.RESERVED] = Field(
         default=False, description="Whether to stay away from pages that a site's robots.txt closes to programs."
     )
     user_agent: Text | None = Field(default=None, description="How to introduce itself to sites. null: as the browser.")
@@ -195,6 +195,6 @@ class Settings(Section):
     tracing: TracingSettings = Field(
         default=TracingSettings(), description="Spans of OpenTelemetry. None is made, nor sent anywhere, by default."
     )
-    crawl: Annotated[CrawlSettings, Mark.RESERVED] = Field(
+    crawl: CrawlSettings = Field(
         default=CrawlSettings(), description="How web pages are read, and which of them may be."
     )

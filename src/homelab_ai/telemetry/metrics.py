@@ -7,6 +7,7 @@ No label can be made up from outside: an endpoint is the template of a route, a 
 series of a model go with it.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,6 +99,15 @@ class Metrics:
         for error in ServiceError.__subclasses__():  # what has not happened yet is 0: an alert sees the first time, too
             self._errors.labels(error.code)
 
+        self._pages = Counter("crawl_pages_total", "Pages that were read.", ["way", "outcome"], registry=registry)
+        self._pages_failed = Counter("crawl_failures_total", "Pages that were not.", ["code"], registry=registry)
+        self._blocked = Counter("crawl_blocked_requests_total", "What the guard has refused.", registry=registry)
+
+        for way, outcome in itertools.product(("http", "browser"), ("complete", "incomplete")):
+            self._pages.labels(way, outcome)
+        for code in ("CRAWL_BLOCKED", "CRAWL_FAILED"):
+            self._pages_failed.labels(code)
+
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return Counter(name, documentation, ["model", *labels], registry=registry)
 
@@ -173,6 +183,20 @@ class Metrics:
         """The model is no longer on offer: its series go."""
         for metric in self._of_models:
             metric.remove_by_labels({"model": model_id})
+
+    # --- pages: what `crawling.service.Watcher` says
+
+    def crawled(self, way: Literal["http", "browser"], outcome: Literal["complete", "incomplete"]) -> None:
+        """A page was read."""
+        self._pages.labels(way, outcome).inc()
+
+    def crawl_failed(self, code: str) -> None:
+        """A page was not read."""
+        self._pages_failed.labels(code).inc()
+
+    def crawl_blocked(self, count: int) -> None:
+        """The guard has refused requests of a page."""
+        self._blocked.inc(count)
 
     # --- reading
 

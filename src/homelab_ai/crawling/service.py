@@ -1,0 +1,268 @@
+"""`CrawlService`: what every route, job and command calls to have a web page read.
+
+Plain Python, no HTTP. A page is fetched over plain HTTP or shown by a browser, both through the guard (`egress`), and
+read in a process of its own (`extractor`). One deadline is for all of it: what there is by then is returned.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from homelab_ai.crawling import http
+from homelab_ai.crawling.addresses import checked
+from homelab_ai.crawling.browser import Browser, Wishes
+from homelab_ai.crawling.egress.addresses import Network
+from homelab_ai.crawling.egress.guard import Guard
+from homelab_ai.crawling.egress.policy import Policy
+from homelab_ai.crawling.extraction.charset import decoded
+from homelab_ai.crawling.extraction.extracted import Extracted, ExtractionFailed, NotReadable
+from homelab_ai.crawling.extractor import Extractor
+from homelab_ai.crawling.pages import Fetched
+from homelab_ai.crawling.rendering import needs_browser
+from homelab_ai.errors import (
+    CrawlBlocked,
+    CrawlFailed,
+    InvalidRequest,
+    ResourceExhausted,
+    ServiceError,
+    UnsupportedMediaType,
+)
+from homelab_ai.settings import Settings
+
+FORMATS = ("text", "markdown", "html", "links", "metadata")
+
+_MB = 1024 * 1024
+_FOR_READING_SECONDS = 2.0
+"""Of the time for a page, left for reading what was fetched; less where there is less."""
+_BLOCKED_SHOWN = 50
+_DENIED = frozenset({401, 403, 406, 429, 503})
+"""Statuses with which servers keep out what does not look like a browser."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for."""
+
+    url: str
+    wait_for_js: bool | Literal["auto"] = "auto"
+    screenshot: bool | Literal["full_page"] = False
+    wait_for_selector: str | None = None
+    timeout_seconds: float | None = None
+    """None: as the configuration says, which is also the most."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    formats: Collection[str] = ("text",)
+    allow_networks: Sequence[Network] = ()
+    """Those of whoever asks, beside those of the configuration."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that was read."""
+
+    url: str
+    """After redirects."""
+    status: int
+    content_type: str
+    title: str
+    extracted: Extracted
+    html: str | None
+    screenshot: bytes | None
+    """PNG."""
+    rendered: bool
+    """Whether a browser has shown it."""
+    complete: bool
+    """False where the deadline or the limit of bytes came first."""
+    blocked: list[tuple[str, str]]
+    """What of it the guard has refused, and why."""
+    notes: list[str]
+    fetch_seconds: float
+
+
+class Watcher(Protocol):
+    """Who counts pages."""
+
+    def crawled(self, way: Literal["http", "browser"], outcome: Literal["complete", "incomplete"]) -> None:
+        """A page was read."""
+        ...
+
+    def crawl_failed(self, code: str) -> None:
+        """A page was not read, with this error."""
+        ...
+
+    def crawl_blocked(self, count: int) -> None:
+        """The guard has refused so many requests of one page."""
+        ...
+
+
+class CrawlService:
+    """Reads web pages. Every method belongs to the event loop's thread."""
+
+    def __init__(
+        self, guard: Guard, browser: Browser, extractor: Extractor, settings: Settings, watcher: Watcher | None = None
+    ) -> None:
+        self.browser = browser
+        self._guard = guard
+        self._extractor = extractor
+        self._watcher = watcher
+        self._at_work = 0
+        self._started: asyncio.Task[None] | None = None
+        self._places = asyncio.Semaphore(settings.resources.max_concurrent_requests)
+        self.follow(settings)
+
+    def follow(self, settings: Settings) -> None:
+        """Go by these settings from the next page on. How many are read at once takes a restart."""
+        self._settings = settings.crawl
+        self._most = settings.resources.max_concurrent_requests + settings.resources.max_queued_requests
+        self.browser.follow(settings.crawl)
+
+    async def crawl(self, order: Order) -> Page:
+        """Read a page.
+
+        Raises `InvalidRequest`, `CrawlBlocked`, `CrawlFailed`, `UnsupportedMediaType`, `RequestTimeout`,
+        `ResourceExhausted`, or `ModelLoadFailed` where pages cannot be read here at all. May be cancelled at any time.
+        """
+        url = checked(order.url)
+        _check_goes_together(order)
+        if not self._settings.enabled:
+            raise CrawlBlocked("Pages are not read here: crawl.enabled is false", details={"reason": "crawl.enabled"})
+        if self._at_work >= self._most:
+            raise ResourceExhausted(f"{self._at_work} pages are being read or wait for that", retry_after_seconds=5)
+        self._at_work += 1
+        try:
+            page = await self._crawl(url, order)
+        except ServiceError as error:
+            if self._watcher:
+                self._watcher.crawl_failed(error.code)
+            raise
+        finally:
+            self._at_work -= 1
+        if self._watcher:
+            self._watcher.crawled("browser" if page.rendered else "http", "complete" if page.complete else "incomplete")
+        return page
+
+    async def close(self) -> None:
+        """End the browser, the reader and the way out."""
+        await self.browser.close()
+        await self._extractor.close()
+        if self._started:
+            await asyncio.wait([self._started])
+        await self._guard.close()
+
+    async def _crawl(self, url: str, order: Order) -> Page:
+        most = self._settings.timeout_seconds
+        seconds = min(order.timeout_seconds or most, most)
+        started = time.monotonic()
+        deadline = started + seconds
+
+        def left() -> float:
+            remaining = deadline - time.monotonic()
+            return max(0.05, remaining - min(_FOR_READING_SECONDS, seconds / 4))
+
+        async with self._place(url, seconds), self._passage(order, left()) as passage:
+            fetched, rendered = await self._fetched(url, order, passage, left)
+            fetch_seconds = time.monotonic() - started
+            blocked = list(dict.fromkeys(passage.blocked))[:_BLOCKED_SHOWN]
+            if blocked and self._watcher:
+                self._watcher.crawl_blocked(len(blocked))
+        extracted = await self._extracted(fetched, order.formats)
+        return Page(
+            url=fetched.url,
+            status=fetched.status,
+            content_type=fetched.content_type,
+            title=fetched.title or extracted.title,
+            extracted=extracted,
+            html=decoded(fetched.body, fetched.content_type) if "html" in order.formats else None,
+            screenshot=fetched.screenshot,
+            rendered=rendered,
+            complete=fetched.complete,
+            blocked=blocked,
+            notes=[*fetched.notes, *extracted.notes],
+            fetch_seconds=fetch_seconds,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _place(self, url: str, seconds: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            raise ResourceExhausted(
+                f"Other pages were being read for {seconds:g} s; try {url[:100]} again later", retry_after_seconds=5
+            ) from None
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    @contextlib.asynccontextmanager
+    async def _passage(self, order: Order, seconds: float) -> AsyncIterator[Any]:
+        if not self._started:  # with the first page: a service that reads none opens no port
+            self._started = asyncio.create_task(self._guard.start())
+        try:
+            await asyncio.shield(self._started)
+        except OSError as error:
+            self._started = None
+            raise CrawlFailed(f"The service's own way out could not be opened: {error.strerror}") from error
+        settings = self._settings
+        policy = Policy(
+            allow_networks=(*settings.allow_networks, *order.allow_networks),
+            allow_hosts=settings.allow_hosts,
+            allow_ports=settings.allow_ports,
+        )
+        async with self._guard.passage(policy, max_bytes=int(settings.max_page_mb * _MB), seconds=seconds) as passage:
+            yield passage
+
+    async def _fetched(self, url: str, order: Order, passage: Any, left: Any) -> tuple[Fetched, bool]:
+        """Return the page, and whether a browser has shown it."""
+        if order.wait_for_js is True or order.screenshot or order.wait_for_selector:
+            return await self._rendered(url, order, passage, left()), True
+        plain = await http.fetch(
+            url,
+            passage,
+            headers=order.headers,
+            user_agent=self._settings.user_agent,
+            seconds=left(),
+            max_bytes=int(self._settings.max_page_mb * _MB),
+        )
+        if order.wait_for_js is False or not (needs_browser(plain) or plain.status in _DENIED):
+            return plain, False
+        try:
+            return await self._rendered(url, order, passage, left()), True
+        except ServiceError as error:  # what there is, is better than nothing
+            notes = (*plain.notes, f"a browser would have more to say of it, but: {error.message}")
+            return _with_notes(plain, notes), False
+
+    async def _rendered(self, url: str, order: Order, passage: Any, seconds: float) -> Fetched:
+        wishes = Wishes(
+            seconds=seconds,
+            max_bytes=int(self._settings.max_page_mb * _MB),
+            screenshot=order.screenshot,
+            wait_for_selector=order.wait_for_selector,
+            headers=order.headers,
+            user_agent=self._settings.user_agent,
+        )
+        return await self.browser.render(url, passage, wishes)
+
+    async def _extracted(self, fetched: Fetched, formats: Collection[str]) -> Extracted:
+        try:
+            return await self._extractor.extract(fetched, {"markdown", "links", "metadata"} & set(formats))
+        except NotReadable as error:
+            raise UnsupportedMediaType(
+                f"The page {error}", details={"content_type": fetched.content_type[:100]}
+            ) from error
+        except ExtractionFailed as error:
+            raise CrawlFailed(f"The page {error}") from error
+
+
+def _check_goes_together(order: Order) -> None:
+    if order.wait_for_js is False:
+        for name, wish in (("screenshot", order.screenshot), ("wait_for_selector", order.wait_for_selector)):
+            if wish:
+                raise InvalidRequest.at(name, "takes a browser; leave wait_for_js out, or set it to true")
+
+
+def _with_notes(fetched: Fetched, notes: tuple[str, ...]) -> Fetched:
+    return replace(fetched, notes=notes)
