@@ -47,7 +47,7 @@ PARAGRAPHS = (
 def test_an_article() -> None:
     body = "".join(f"<p>{text}</p>" for text in PARAGRAPHS)
     found = of(f"<main><article><h1>When to sow tomatoes</h1>{body}</article></main>")
-    assert found.strategy == "trafilatura"
+    assert found.strategy == "blocks"
     for text in PARAGRAPHS:
         assert text in found.text
     assert found.language == "en-gb"
@@ -222,7 +222,12 @@ def test_json_ld_that_is_deep_or_wrong_is_passed_over() -> None:
 
 def test_deep_nesting() -> None:
     html = b"<div>" * 100_000 + b"deep" + b"</div>" * 100_000
-    assert extract(html, URL, "text/html").strategy in {"empty", "blocks", "trafilatura"}
+    assert extract(html, URL, "text/html").strategy in {"empty", "blocks"}
+
+
+def test_tags_that_are_never_closed_cost_no_text() -> None:
+    html = "<body><article>" + "".join(f"<p><b>{text} " for text in PARAGRAPHS * 200)
+    assert extract(html.encode(), URL, "text/html").text.count("They want light") == 200
 
 
 def test_many_small_elements() -> None:

@@ -4,6 +4,7 @@ Each block carries what it looks like in plain text and in Markdown, and where i
 the main content is decided elsewhere; nothing is lost here but what no reader sees.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,8 @@ from lxml.html import HtmlElement
 
 from homelab_ai.crawling.extraction import names
 
+MOST = 20_000
+"""Blocks of a page that are looked at."""
 WORD = re.compile(r"\w+")
 
 _UNSEEN = frozenset(
@@ -191,7 +194,8 @@ class Block:
 
 def parsed(text: str) -> HtmlElement | None:
     """Return the root of the page, or None when there is nothing in it."""
-    parser = lxml_html.HTMLParser(remove_comments=True, remove_pis=True, encoding="utf-8")
+    # Without `huge_tree` what is nested in more than 256 elements is lost, and a forgotten </b> nests the whole page.
+    parser = lxml_html.HTMLParser(remove_comments=True, remove_pis=True, huge_tree=True, encoding="utf-8")
     try:
         # What a file may hold and XML may not (a NUL above all) would end the page there.
         return lxml_html.document_fromstring(text.replace("\0", "").encode("utf-8", "replace"), parser=parser)
@@ -199,9 +203,9 @@ def parsed(text: str) -> HtmlElement | None:
         return None
 
 
-def blocks(root: HtmlElement, url: str) -> list[Block]:
-    """Return the blocks of a page in their order."""
-    return list(_Walk(url).of(root))
+def blocks(root: HtmlElement, url: str, most: int = MOST) -> list[Block]:
+    """Return the first blocks of a page in their order."""
+    return list(itertools.islice(_Walk(url).of(root), most))
 
 
 class _Walk:

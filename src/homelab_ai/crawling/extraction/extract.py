@@ -2,11 +2,10 @@
 
 A page goes down a ladder, and the first rung that holds answers (`Extracted.strategy`):
 
-1. `trafilatura`: what trafilatura finds, where the scorer of blocks finds it as good as its own choice, or nearly so.
-2. `blocks`: the blocks that the scorer takes for the main content. Forums, shops, lists, front pages, documentation.
-3. `structured_data`: the text in JSON-LD, of pages that scripts fill and that hold hardly any text themselves.
-4. `description`: what the page says of itself in its head.
-5. `empty`: there is nothing.
+1. `blocks`: the blocks that the scorer takes for the main content. What trafilatura takes is one of its figures.
+2. `structured_data`: the text in JSON-LD, of pages that scripts fill and that hold hardly any text themselves.
+3. `description`: what the page says of itself in its head.
+4. `empty`: there is nothing.
 """
 
 import itertools
@@ -17,21 +16,16 @@ from lxml.html import HtmlElement
 from trafilatura import bare_extraction
 
 from homelab_ai.crawling.extraction import metadata, other_kinds, scorer
-from homelab_ai.crawling.extraction.blocks import WORD, Block, absolute, base_of, blocks, parsed
+from homelab_ai.crawling.extraction.blocks import MOST, WORD, Block, absolute, base_of, blocks, parsed
 from homelab_ai.crawling.extraction.charset import decoded
 from homelab_ai.crawling.extraction.extracted import Extracted, NotReadable
 from homelab_ai.crawling.extraction.features import features
 from homelab_ai.crawling.extraction.rendering import markdown_of, text_of
 
-_NEARLY = 0.95
-"""Of the expected F1 of the scorer's choice: at this, trafilatura's is preferred. It knows articles well."""
-_MOST_OF_IT = 0.5
-"""Of a block that trafilatura takes."""
 _HARDLY_ANY = 25
 """Words."""
 _LONGEST_FOR_TRAFILATURA = 2_000_000
 """Characters of HTML. It takes 100 ms for each million, and its longest steps are not linear."""
-_MOST_BLOCKS = 20_000
 _MOST_LINKS = 5000
 _HTML = ("text/html", "application/xhtml+xml", "")
 
@@ -64,10 +58,8 @@ def from_html(text: str, url: str) -> Extracted:
     if root is None:
         return Extracted("", "", "", [], {}, None, "empty")
     page = blocks(root, url)
-    notes = (
-        [f"has more than {_MOST_BLOCKS} paragraphs, of which the first were read"] if len(page) > _MOST_BLOCKS else []
-    )
-    chosen, strategy = _chosen(page[:_MOST_BLOCKS], root, text)
+    notes = [f"has more paragraphs than the {MOST} that were read"] if len(page) == MOST else []
+    chosen, strategy = _chosen(page, root, text), "blocks"
     plain, marked = text_of(chosen), markdown_of(chosen)
     about = metadata.metadata_of(root, url)
     if len(WORD.findall(plain)) < _HARDLY_ANY:
@@ -84,17 +76,12 @@ def from_html(text: str, url: str) -> Extracted:
     )
 
 
-def _chosen(page: list[Block], root: HtmlElement, text: str) -> tuple[list[Block], str]:
+def _chosen(page: list[Block], root: HtmlElement, text: str) -> list[Block]:
     readable = [block for block in page if block.words]
     taken = by_trafilatura(readable, root) if len(text) <= _LONGEST_FOR_TRAFILATURA else [0.0] * len(readable)
     sizes = [len(block.words) for block in readable]
     likely = [scorer.probability(figures) for figures in features(readable, taken)]
-    own = scorer.best_choice(likely, sizes)
-    theirs = [share > _MOST_OF_IT for share in taken]
-    own_value = scorer.expected_f1(likely, sizes, own)
-    if any(theirs) and scorer.expected_f1(likely, sizes, theirs) >= _NEARLY * own_value:
-        return _with_pictures(page, readable, theirs), "trafilatura"
-    return _with_pictures(page, readable, own), "blocks"
+    return _with_pictures(page, readable, scorer.best_choice(likely, sizes))
 
 
 def _with_pictures(page: list[Block], readable: list[Block], choice: Iterable[bool]) -> list[Block]:

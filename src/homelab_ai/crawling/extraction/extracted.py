@@ -19,7 +19,7 @@ class Extracted:
     language: str | None
     """As the page says, in lower case: `en`, `pt-br`."""
     strategy: str
-    """What has answered: `trafilatura`, `blocks`, `structured_data`, `description`, `empty`; of files of other kinds
+    """What has answered: `blocks`, `structured_data`, `description`, `empty`; of files of other kinds
     `plain_text`, `json`, `xml`, `feed`, `pdf`."""
     notes: list[str] = field(default_factory=list)
     """What the caller should know, each the end of a sentence."""

@@ -1,7 +1,10 @@
 """Which blocks are the main content: a logistic regression over the figures of `features`.
 
-`weights.json` holds its weights, one or two digits each, as `benchmarks/learn_extraction.py` has learned them; its
-docstring says from what, and how well they do on pages that they were not learned from.
+`weights.json` holds the weight of each figure, of two digits, as `benchmarks/learn_extraction.py` has learned them from
+the 546 pages of WCXB's development set. Learned from a random half of those, they reach an F1 of 0.82 to 0.83 on the
+other half, where trafilatura has 0.77; on all pages that they were learned from, 0.84. Figures of what kind of page it
+says to be were tried and left out, as were trees and a hidden layer: they do better on the pages that they have seen
+and no better on others.
 """
 
 import functools
@@ -12,7 +15,7 @@ from typing import Final
 
 import orjson
 
-CAUTION: Final = 0.8
+CAUTION: Final = 0.6
 """How much of what is expected to be the main content counts when the line is drawn: below 1, less is taken."""
 
 
@@ -29,17 +32,6 @@ def probability(figures: dict[str, float]) -> float:
     known = weights()
     total = known["bias"] + sum(known.get(name, 0.0) * value for name, value in figures.items())
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
-
-
-def expected_f1(likely: Sequence[float], sizes: Sequence[int], taken: Sequence[float]) -> float:
-    """How good a choice is, going by the probabilities: the F1 that it has if they are right.
-
-    `taken` is the share of each block that is chosen.
-    """
-    right = sum(chance * size * share for chance, size, share in zip(likely, sizes, taken, strict=True))
-    chosen = sum(size * share for size, share in zip(sizes, taken, strict=True))
-    wanted = CAUTION * sum(chance * size for chance, size in zip(likely, sizes, strict=True))
-    return 2 * right / (chosen + wanted) if chosen + wanted else 0.0
 
 
 def best_choice(likely: Sequence[float], sizes: Sequence[int]) -> list[bool]:
