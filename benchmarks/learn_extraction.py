@@ -46,7 +46,7 @@ def main() -> None:
     names = sorted({name for row in rows for name in row})
     table = np.array([[row.get(name, 0.0) for name in names] for row in rows], dtype=np.float32)
     data = _Data(pages, names, table)
-    data.answers, data.sizes, data.starts = np.array(answers) > _MOST, np.array(sizes, dtype=float), starts
+    data.answers, data.sizes, data.starts = np.array(answers) > _MOST, np.array(sizes), starts
     for seed in range(_HALVES):
         print(f"halves, seed {seed}: F1 {np.mean(list(data.across(seed))):.4f}")
     weights = data.learned(range(len(pages)))
@@ -84,14 +84,15 @@ class _Data:
         return {"bias": float(f"{bias:.2g}")} | {name: weight for name, weight in weights.items() if weight}
 
     def scores(self, weights: dict[str, float], numbers: Any) -> Iterator[float]:
-        """F1 of each page, by blocks alone."""
+        """F1 of each page."""
         vector = np.array([weights.get(name, 0.0) for name in self._names])
         for number in numbers:
             rows = slice(self.starts[number], self.starts[number + 1])
             likely = 1 / (1 + np.exp(-(self._table[rows] @ vector + weights["bias"])))
-            taken = scorer.best_choice(likely.tolist(), self.sizes[rows].astype(int).tolist())
             page = self._pages[number]
-            text = " ".join(block.text for block, take in zip(_blocks(page), taken, strict=True) if take)
+            readable = _blocks(page)
+            taken = scorer.best_choice(scorer.in_company(readable, likely.tolist()), self.sizes[rows].tolist())
+            text = " ".join(block.text for block, take in zip(readable, taken, strict=True) if take)
             yield f1_of(words_of(text), words_of(page.wanted))
 
     def _share(self, number: int) -> Any:

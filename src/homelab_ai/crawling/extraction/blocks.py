@@ -179,6 +179,11 @@ class Place:
     code: str | None = None
     """Language of the code that it is, if it is code: may be empty."""
 
+    @property
+    def shape(self) -> tuple[tuple[str, str], ...]:
+        """What blocks have in common that look alike: the last three elements, and their names."""
+        return tuple((node.tag, node.names) for node in self.path[-3:])
+
 
 @dataclass(eq=False)
 class Block:

@@ -81,7 +81,7 @@ def _chosen(page: list[Block], root: HtmlElement, text: str) -> list[Block]:
     taken = by_trafilatura(readable, root) if len(text) <= _LONGEST_FOR_TRAFILATURA else [0.0] * len(readable)
     sizes = [len(block.words) for block in readable]
     likely = [scorer.probability(figures) for figures in features(readable, taken)]
-    return _with_pictures(page, readable, scorer.best_choice(likely, sizes))
+    return _with_pictures(page, readable, scorer.best_choice(scorer.in_company(readable, likely), sizes))
 
 
 def _with_pictures(page: list[Block], readable: list[Block], choice: Iterable[bool]) -> list[Block]:

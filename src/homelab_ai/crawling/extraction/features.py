@@ -132,7 +132,7 @@ class _Surroundings:
         self._taken: dict[int, float] = collections.defaultdict(float)
         self._alike: dict[object, int] = collections.Counter()
         self._alike_words: dict[object, int] = collections.Counter()
-        self._shapes = [tuple((node.tag, node.names) for node in block.place.path[-3:]) for block in page]
+        self._shapes = [block.place.shape for block in page]
         for block, size, share, shape in zip(page, sizes, taken, self._shapes, strict=True):
             linked, taken_words = size * block.link, size * share
             prose = size if block.link < _HARDLY_A_LINK and size >= _SENTENCE else 0
