@@ -202,6 +202,12 @@ def test_metadata() -> None:
     }
 
 
+def test_marks_stand_beside_their_words() -> None:
+    text = "<b> Early </b>sowing,<i></i> <b>late<p>harvest</p></b> and <em>much <code>work</code></em> in between."
+    found = extract(f"<body><article><p>{text}</p></article>".encode(), URL, "text/html")
+    assert found.markdown == "**Early** sowing, **late**\n\nharvest\n\nand *much `work`* in between."
+
+
 def test_pictures_between_paragraphs_stand_in_the_markdown() -> None:
     first, second, third = (f"<p>{text}</p>" for text in PARAGRAPHS)
     found = of(f'<article>{first}<figure><img src="/t.jpg" alt="A ripe tomato"></figure>{second}{third}</article>')
