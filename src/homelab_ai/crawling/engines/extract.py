@@ -5,6 +5,7 @@ why there is none.
 """
 
 import contextlib
+import logging
 import resource
 import sys
 import warnings
@@ -25,6 +26,7 @@ _LEFT_OUT: dict[str, Any] = {"markdown": "", "links": [], "metadata": {}}
 
 def load(options: dict[str, Any], report: Report) -> Engine:  # noqa: ARG001 - there is nothing to wait for
     """Make ready. `options["memory_bytes"]`, where given, stands in the place of 2 GB."""
+    logging.disable()  # the last words of a host that dies are logged, and libraries quote pages in theirs
     extract(b"<p>The first page makes the libraries load what they need.</p>", "http://localhost/", "text/html")
     with contextlib.suppress(ValueError, OSError):  # macOS has none
         limit = _address_space() + options.get("memory_bytes", _MEMORY_BYTES)
