@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import httpx
@@ -13,7 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from support.server import Server, wait_for
+from support.server import Server, free_port, wait_for
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -176,9 +177,13 @@ def test_nothing_at_home_is_read_unless_it_was_opened(client: httpx.Client, url:
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "CRAWL_BLOCKED"), answer.text
 
 
-def test_the_service_itself_is_never_read(server: Server, client: httpx.Client) -> None:
-    answer = client.post("/api/crawl", json={"url": f"{server.url}/health", "wait_for_js": False})
-    assert answer.status_code == 403, answer.text
+def test_the_service_itself_is_never_read(tmp_path: Path) -> None:
+    port = free_port()
+    config = f"crawl: {{allow_hosts: [127.0.0.1], allow_ports: [{port}]}}\n"
+    with Server(tmp_path, config=config, port=port) as server, server.client() as client:
+        answer = client.post("/api/crawl", json={"url": f"{server.url}/health", "wait_for_js": False})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "CRAWL_BLOCKED"), answer.text
+    assert "this service itself" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,8 @@ async def crawl(request: Request, body: Annotated[CrawlRequest, Body()]) -> Resp
         formats=body.formats,
         allow_networks=context.identity.crawl_networks,
     )
+    if server := request.scope.get("server"):  # the command line may have named another port than the settings
+        services["crawling"].listens_on(server[1] or 0)
     page = await while_connected(request, services["crawling"].crawl(order))
     return Response(orjson.dumps(_answer(context.request_id, page, body.formats)), media_type="application/json")
 

@@ -118,6 +118,10 @@ class CrawlService:
         self._most = settings.resources.max_concurrent_requests + settings.resources.max_queued_requests
         self.browser.follow(settings.crawl)
 
+    def listens_on(self, port: int) -> None:
+        """Take note of a port of this service, which no page may reach whatever is opened."""
+        self._guard.keep_from(port)
+
     async def crawl(self, order: Order) -> Page:
         """Read a page.
 

@@ -39,11 +39,15 @@ class Guard:
         self._dial = dial
         self._clock = clock
         self._own_addresses = own_addresses
-        self._own_ports = frozenset(own_ports)
+        self._own_ports = set(own_ports)
         self._server: asyncio.Server | None = None
         self._port = 0
         self._passages: dict[str, Passage] = {}
         self._conversations: dict[asyncio.Task[None], Conversation] = {}
+
+    def keep_from(self, port: int) -> None:
+        """Let nobody reach this port of this machine: the service listens there."""
+        self._own_ports.add(port)
 
     async def start(self) -> None:
         """Listen on a port of 127.0.0.1 that the system chooses. Raises `OSError`."""
@@ -109,7 +113,7 @@ class Guard:
         return False
 
     def _machine(self) -> Machine:
-        return Machine(self._own_addresses(), self._own_ports | {self._port})
+        return Machine(self._own_addresses(), frozenset(self._own_ports | {self._port}))
 
     def _passage_of(self, credentials: tuple[str, str] | None) -> Passage | None:
         username, password = credentials or ("", "")
