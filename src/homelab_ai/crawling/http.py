@@ -29,8 +29,11 @@ _MAX_REDIRECTS = 10
 _FORBIDDEN = 403
 _BROKE_OFF = "its server broke off before it was there as a whole"
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-_SET_HERE = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"})
-"""Headers of a caller that would make another message of the request."""
+_SET_HERE = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"}
+    | {"proxy-authorization", "proxy-connection"}
+)
+"""Headers of a caller that would make another message of the request, or are meant for the guard."""
 
 
 async def fetch(
