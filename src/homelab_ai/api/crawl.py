@@ -16,7 +16,7 @@ from homelab_ai.api.context import context_of
 from homelab_ai.api.documents import READING, errors
 from homelab_ai.api.reading import JsonRoute, RequestBody, while_connected
 from homelab_ai.api.services import services_of
-from homelab_ai.crawling.service import Order, Page
+from homelab_ai.crawling.service import Format, Order, Page
 from homelab_ai.errors import CrawlBlocked, CrawlFailed, ModelLoadFailed, ResourceExhausted
 
 router = APIRouter(route_class=JsonRoute, tags=["Pages"])
@@ -24,8 +24,6 @@ router = APIRouter(route_class=JsonRoute, tags=["Pages"])
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,8000}")
 _MOST_HEADERS = 50
-
-Format = Literal["text", "markdown", "html", "links", "metadata"]
 
 
 class CrawlRequest(RequestBody):

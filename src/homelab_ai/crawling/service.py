@@ -26,17 +26,20 @@ from homelab_ai.errors import (
     CrawlBlocked,
     CrawlFailed,
     InvalidRequest,
+    RequestTimeout,
     ResourceExhausted,
     ServiceError,
     UnsupportedMediaType,
 )
 from homelab_ai.settings import Settings
 
-FORMATS = ("text", "markdown", "html", "links", "metadata")
+Format = Literal["text", "markdown", "html", "links", "metadata"]
 
 _MB = 1024 * 1024
 _FOR_READING_SECONDS = 2.0
 """Of the time for a page, left for reading what was fetched; less where there is less."""
+_LEAST_SECONDS = 1.0
+"""For reading, where fetching has taken all of the time."""
 _BLOCKED_SHOWN = 50
 _DENIED = frozenset({401, 403, 406, 429, 503})
 """Statuses with which servers keep out what does not look like a browser."""
@@ -53,7 +56,7 @@ class Order:
     timeout_seconds: float | None = None
     """None: as the configuration says, which is also the most."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    formats: Collection[str] = ("text",)
+    formats: Collection[Format] = ("text",)
     allow_networks: Sequence[Network] = ()
     """Those of whoever asks, beside those of the configuration."""
 
@@ -171,14 +174,16 @@ class CrawlService:
             blocked = list(dict.fromkeys(passage.blocked))[:_BLOCKED_SHOWN]
             if blocked and self._watcher:
                 self._watcher.crawl_blocked(len(blocked))
-        extracted = await self._extracted(fetched, order.formats)
+        extracted = await self._extracted(fetched, order.formats, max(_LEAST_SECONDS, deadline - time.monotonic()))
         return Page(
             url=fetched.url,
             status=fetched.status,
             content_type=fetched.content_type,
             title=fetched.title or extracted.title,
             extracted=extracted,
-            html=decoded(fetched.body, fetched.content_type) if "html" in order.formats else None,
+            html=await asyncio.to_thread(decoded, fetched.body, fetched.content_type)
+            if "html" in order.formats
+            else None,
             screenshot=fetched.screenshot,
             rendered=rendered,
             complete=fetched.complete,
@@ -231,13 +236,18 @@ class CrawlService:
             seconds=left(),
             max_bytes=int(self._settings.max_page_mb * _MB),
         )
-        if order.wait_for_js is False or not (needs_browser(plain) or plain.status in _DENIED):
+        if order.wait_for_js is False or not await self._wants_browser(plain):
             return plain, False
         try:
             return await self._rendered(url, order, passage, left()), True
         except ServiceError as error:  # what there is, is better than nothing
             notes = (*plain.notes, f"a browser would have more to say of it, but: {error.message}")
             return _with_notes(plain, notes), False
+
+    @staticmethod
+    async def _wants_browser(plain: Fetched) -> bool:
+        # Tens of milliseconds for a large page, which others are not to wait for.
+        return plain.status in _DENIED or await asyncio.to_thread(needs_browser, plain)
 
     async def _rendered(self, url: str, order: Order, passage: Any, seconds: float) -> Fetched:
         wishes = Wishes(
@@ -250,9 +260,15 @@ class CrawlService:
         )
         return await self.browser.render(url, passage, wishes)
 
-    async def _extracted(self, fetched: Fetched, formats: Collection[str]) -> Extracted:
+    async def _extracted(self, fetched: Fetched, formats: Collection[str], seconds: float) -> Extracted:
         try:
-            return await self._extractor.extract(fetched, {"markdown", "links", "metadata"} & set(formats))
+            async with asyncio.timeout(seconds):
+                return await self._extractor.extract(fetched, {"markdown", "links", "metadata"} & set(formats))
+        except TimeoutError:
+            raise RequestTimeout(
+                "The page was fetched, but not read within its time; give it more with timeout_ms",
+                details={"timeout_seconds": round(seconds, 1)},
+            ) from None
         except NotReadable as error:
             raise UnsupportedMediaType(
                 f"The page {error}", details={"content_type": fetched.content_type[:100]}
