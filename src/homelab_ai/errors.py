@@ -93,7 +93,7 @@ class CrawlBlocked(ServiceError):
 
     code = "CRAWL_BLOCKED"
     status = 403
-    example_details: ClassVar[Mapping[str, Any]] = {"reason": "192.168.1.1 is not a public address"}
+    example_details: ClassVar[Mapping[str, Any]] = {"reason": "its address is private"}
 
 
 class NotFound(ServiceError):

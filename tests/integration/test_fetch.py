@@ -86,7 +86,7 @@ async def test_headers_go_to_the_origin_of_the_page_alone(web: Web) -> None:
     web.site.pages["/"] = Served(status=302, headers={"Location": "/same"})
     web.site.pages["/same"] = Served(status=302, headers={"Location": "http://other.test/cross"})
     web.site.pages["/cross"] = Served("<p>There")
-    await web.fetch("/", headers={"Authorization": "Bearer secret", "X-Own": "1", "Host": "evil", "User-Agent": "Mine"})
+    await web.fetch("/", headers={"Authorization": "Bearer secret", "X-Own": "1", "User-Agent": "Mine"})
     told = {asked.path: asked for asked in web.site.asked}
     assert told["/"].headers["authorization"] == told["/same"].headers["authorization"] == "Bearer secret"
     assert told["/"].headers["user-agent"] == "Mine"
@@ -110,7 +110,7 @@ async def test_a_redirect_to_what_is_no_page(web: Web, location: str) -> None:
     assert len(web.proxy.seen) == 1
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "bare deflate", "deflate, gzip", "identity"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "bare deflate", "identity"])
 async def test_compressed(web: Web, coding: str) -> None:
     text = b"<p>" + b"words and words " * 10_000
     bare = zlib.compressobj(wbits=-15)
@@ -118,7 +118,6 @@ async def test_compressed(web: Web, coding: str) -> None:
         "gzip": gzip.compress(text),
         "deflate": zlib.compress(text),
         "bare deflate": bare.compress(text) + bare.flush(),
-        "deflate, gzip": gzip.compress(zlib.compress(text)),
         "identity": text,
     }
     name = coding.removeprefix("bare ")
@@ -127,16 +126,15 @@ async def test_compressed(web: Web, coding: str) -> None:
 
 
 async def test_a_bomb_does_not_unfold(web: Web) -> None:
-    bomb = gzip.compress(bytes(200_000_000), 1)
-    for body, coding in ((bomb, "gzip"), (gzip.compress(bomb), "gzip, gzip")):
-        fetched = await web.fetch("/", Served(body, headers={"Content-Encoding": coding}), max_bytes=50_000)
-        assert len(fetched.body) == 50_000
-        assert fetched.notes == ("only its first 50000 bytes were read",)
-        assert not fetched.complete
+    bomb = Served(gzip.compress(bytes(200_000_000), 1), headers={"Content-Encoding": "gzip"})
+    fetched = await web.fetch("/", bomb, max_bytes=50_000)
+    assert len(fetched.body) == 50_000
+    assert fetched.notes == ("only its first 50000 bytes were read",)
+    assert not fetched.complete
 
 
 async def test_codings_that_were_not_asked_for_and_damage(web: Web) -> None:
-    for coding in ("br", "gzip, gzip, gzip"):
+    for coding in ("br", "gzip, gzip"):
         with pytest.raises(CrawlFailed, match="Content-Encoding"):
             await web.fetch("/", Served(b"\x00", headers={"Content-Encoding": coding}))
     damaged = gzip.compress(b"<p>Hello")[:12] + b"\xff" * 20

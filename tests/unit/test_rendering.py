@@ -70,3 +70,9 @@ def test_no_page_makes_it_think_for_long(bait: str) -> None:
     begun = time.process_time()
     needs(bait * (2_000_000 // len(bait)))
     assert time.process_time() - begun < 10  # what goes over the text again and again takes hours
+
+
+@pytest.mark.parametrize("end", [" " * 400_000, "1" * 400_000, " content=111111111" * 20_000, "<meta " * 60_000])
+def test_no_page_keeps_it_busy(end: str) -> None:
+    """The time limit of a test ends one that goes over the same text again and again: it would take hours."""
+    needs(f"<script></script><meta http-equiv=refresh content={end}")

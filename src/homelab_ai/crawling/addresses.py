@@ -1,10 +1,22 @@
-"""Which addresses can be those of web pages."""
+"""What is asked for: the address of a page, and headers for it."""
 
+import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
+
+import httpx2
 
 from homelab_ai.errors import InvalidRequest
 
 _LONGEST = 8192
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_MOST_CHARACTERS = 16_000
+_SET_HERE = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "trailer", "upgrade"}
+    | {"keep-alive", "expect", "proxy-authorization", "proxy-connection", "origin", "referer"}
+)
+"""Headers that would make another message of the request, are meant for the guard, or that no browser sends."""
 
 
 def checked(url: str) -> str:
@@ -28,4 +40,19 @@ def checked(url: str) -> str:
         raise InvalidRequest.at("url", "names no host, such as example.com")
     if parts.username is not None or parts.password is not None:
         raise InvalidRequest.at("url", "holds a user name or a password; send them in headers (Authorization)")
+    try:
+        httpx2.URL(url)
+    except (httpx2.InvalidURL, UnicodeError):
+        raise InvalidRequest.at("url", "is not the address of a web page") from None
     return url.partition("#")[0]
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raise `InvalidRequest` for headers that cannot be sent along."""
+    if sum(len(name) + len(value) for name, value in headers.items()) > _MOST_CHARACTERS:
+        raise InvalidRequest.at("headers", f"hold more than {_MOST_CHARACTERS} characters")
+    for name, value in headers.items():
+        if not _NAME.fullmatch(name) or name.lower() in _SET_HERE or name.lower().startswith("sec-"):
+            raise InvalidRequest.at("headers", f"{name[:50]!r} cannot be set")
+        if not _VALUE.fullmatch(value):
+            raise InvalidRequest.at("headers", f"the value of {name} is not plain ASCII on one line")

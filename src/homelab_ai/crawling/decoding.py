@@ -7,7 +7,8 @@ ACCEPTED = "gzip, deflate"
 """What `decoder_of` knows. The names are those of RFC 9110 section 8.4.1."""
 
 _GZIP = 16 + zlib.MAX_WBITS
-_MAX_LAYERS = 2
+_MAX_LAYERS = 1
+"""No server has a reason for more, and what unfolds to nothing layer after layer is never over a limit."""
 
 
 class UnknownCoding(Exception):

@@ -26,7 +26,6 @@ _SECONDS_FOR_ONE_PAGE = 10.0
 _IDLE_SECONDS = 60.0
 _DEATHS = 2
 """Under a page, after which it is refused."""
-_HOSTS_FOR_ONE_PAGE = 5
 
 
 class Extractor:
@@ -73,16 +72,14 @@ class Extractor:
     async def _extract(self, fetched: Fetched, wishes: Collection[str]) -> Extracted:
         options = {"url": fetched.url, "content_type": fetched.content_type, "wishes": sorted(wishes)}
         deaths = 0
-        began = self._clock.time()
-        for _ in range(_HOSTS_FOR_ONE_PAGE):
+        while True:  # others may end the process any number of times: it is the caller's deadline that counts
             try:
                 host = await self._running_host()
                 answer = await host.run(options, fetched.body)
             except HostDied as death:
                 deaths += death.run_had_started
-                hung = death.run_had_started and self._clock.time() - began >= self._plan.run_timeout_seconds
-                if hung or deaths >= _DEATHS:
-                    break
+                if deaths >= _DEATHS or (death.run_had_started and death.hung):
+                    raise ExtractionFailed("ends the program that reads it, or takes it too long") from death
                 continue
             except RunFailed as failure:
                 log.warning("a page could not be read: %s\n%s", failure, failure.traceback)
@@ -93,7 +90,6 @@ class Extractor:
             found = orjson.loads(answer.body)
             found["links"] = [(address, text) for address, text in found["links"]]
             return Extracted(**found)
-        raise ExtractionFailed("ends the program that reads it, or takes it too long")
 
     async def _running_host(self) -> Host:
         async with self._starting:  # one start, however many wait for it

@@ -29,11 +29,6 @@ _MAX_REDIRECTS = 10
 _FORBIDDEN = 403
 _BROKE_OFF = "its server broke off before it was there as a whole"
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-_SET_HERE = frozenset(
-    {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"}
-    | {"proxy-authorization", "proxy-connection"}
-)
-"""Headers of a caller that would make another message of the request, or are meant for the guard."""
 
 
 async def fetch(
@@ -105,7 +100,7 @@ class _Fetching:
     async def _follow(self, target: httpx2.URL, client: httpx2.AsyncClient) -> None:
         home = _origin(target)
         ours = {"User-Agent": self.user_agent, "Accept": _ACCEPT, "Accept-Encoding": decoding.ACCEPTED}
-        own = {name: value for name, value in self.headers.items() if name.lower() not in _SET_HERE}
+        own = dict(self.headers)
         for _ in range(_MAX_REDIRECTS + 1):
             sent = httpx2.Headers(ours)
             if _origin(target) == home:
@@ -148,6 +143,8 @@ class _Fetching:
 
 def _check_the_guard(response: httpx2.Response) -> None:
     """Raise what the guard has answered in the server's place."""
+    if response.url.scheme != "http":  # within a tunnel, it is not the guard who speaks
+        return
     if BLOCKED_HEADER in response.headers:
         raise blocked(response.headers[BLOCKED_HEADER])
     if FAILED_HEADER in response.headers:

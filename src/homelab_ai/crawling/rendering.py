@@ -7,7 +7,7 @@ from homelab_ai.crawling.pages import Fetched
 _ENOUGH_WORDS = 120
 """Text from which on a page has said what it is for, scripts or not."""
 _HARDLY_ANY_WORDS = 25
-_READ_BYTES = 2_000_000
+_READ_BYTES = 500_000
 """Of a page, by which it is judged."""
 _REFRESHES_SECONDS = 10
 
@@ -32,7 +32,7 @@ _CUSTOM_ROOT = re.compile(
 )
 _REFRESH = re.compile(
     r"<meta\b(?=[^<>]{0,500}http-equiv\s*=\s*[\"']?refresh)"
-    r"[^<>]{0,500}?content\s*=\s*[\"']?\s*(\d{1,9})[^<>]{0,500}?url\s*=",
+    r"[^<>]{0,500}?content\s*+=\s*+(?:[\"']\s*+)?(\d{1,9}+)[^<>]{0,500}?url\s*=",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<[^<>]*>")
@@ -41,7 +41,7 @@ _WORD = re.compile(r"\w+")
 
 def needs_browser(fetched: Fetched) -> bool:
     """Whether a browser would have more to say of this page than its server has sent."""
-    if not _is_html(fetched):
+    if not is_html(fetched):
         return False
     html = _COMMENT.sub(" ", fetched.body[:_READ_BYTES].decode("latin-1"))  # only ASCII matters here
     refresh = _REFRESH.search(html)
@@ -56,7 +56,8 @@ def needs_browser(fetched: Fetched) -> bool:
     return asks or words <= _HARDLY_ANY_WORDS or bool(_EMPTY_ROOT.search(html) or _CUSTOM_ROOT.search(html))
 
 
-def _is_html(fetched: Fetched) -> bool:
+def is_html(fetched: Fetched) -> bool:
+    """Whether it is a web page rather than another kind of file."""
     kind = fetched.content_type.partition(";")[0].strip().lower()
     if kind in {"", "text/plain"}:  # some servers do not say it, or not rightly
         return fetched.body[:1000].lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))

@@ -6,13 +6,14 @@ read in a process of its own (`extractor`). One deadline is for all of it: what 
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from homelab_ai.crawling import http
-from homelab_ai.crawling.addresses import checked
+from homelab_ai.crawling.addresses import check_headers, checked
 from homelab_ai.crawling.browser import Browser, Wishes
 from homelab_ai.crawling.egress.addresses import Network
 from homelab_ai.crawling.egress.guard import Guard
@@ -21,7 +22,7 @@ from homelab_ai.crawling.extraction.charset import decoded
 from homelab_ai.crawling.extraction.extracted import Extracted, ExtractionFailed, NotReadable
 from homelab_ai.crawling.extractor import Extractor
 from homelab_ai.crawling.pages import Fetched
-from homelab_ai.crawling.rendering import needs_browser
+from homelab_ai.crawling.rendering import is_html, needs_browser
 from homelab_ai.errors import (
     CrawlBlocked,
     CrawlFailed,
@@ -56,7 +57,8 @@ class Order:
     timeout_seconds: float | None = None
     """None: as the configuration says, which is also the most."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    formats: Collection[Format] = ("text",)
+    formats: Collection[Format] = ()
+    """Beside the text, which is always there."""
     allow_networks: Sequence[Network] = ()
     """Those of whoever asks, beside those of the configuration."""
 
@@ -131,14 +133,16 @@ class CrawlService:
         Raises `InvalidRequest`, `CrawlBlocked`, `CrawlFailed`, `UnsupportedMediaType`, `RequestTimeout`,
         `ResourceExhausted`, or `ModelLoadFailed` where pages cannot be read here at all. May be cancelled at any time.
         """
-        url = checked(order.url)
-        _check_goes_together(order)
-        if not self._settings.enabled:
-            raise CrawlBlocked("Pages are not read here: crawl.enabled is false", details={"reason": "crawl.enabled"})
-        if self._at_work >= self._most:
-            raise ResourceExhausted(f"{self._at_work} pages are being read or wait for that", retry_after_seconds=5)
         self._at_work += 1
         try:
+            url = checked(order.url)
+            check_headers(order.headers)
+            _check_goes_together(order)
+            if not self._settings.enabled:
+                why = "crawl.enabled is false"
+                raise CrawlBlocked(f"Pages are not read here: {why}", details={"reason": why})
+            if self._at_work > self._most:
+                raise ResourceExhausted("Too many pages are being read or wait for that", retry_after_seconds=5)
             page = await self._crawl(url, order)
         except ServiceError as error:
             if self._watcher:
@@ -152,11 +156,13 @@ class CrawlService:
 
     async def close(self) -> None:
         """End the browser, the reader and the way out."""
-        await self.browser.close()
-        await self._extractor.close()
-        if self._started:
-            await asyncio.wait([self._started])
-        await self._guard.close()
+        try:
+            await self.browser.close()
+        finally:
+            await self._extractor.close()
+            if self._started:
+                await asyncio.wait([self._started])
+            await self._guard.close()
 
     async def _crawl(self, url: str, order: Order) -> Page:
         most = self._settings.timeout_seconds
@@ -168,22 +174,29 @@ class CrawlService:
             remaining = deadline - time.monotonic()
             return max(0.05, remaining - min(_FOR_READING_SECONDS, seconds / 4))
 
-        async with self._place(url, seconds), self._passage(order, left()) as passage:
-            fetched, rendered = await self._fetched(url, order, passage, left)
-            fetch_seconds = time.monotonic() - started
-            blocked = list(dict.fromkeys(passage.blocked))[:_BLOCKED_SHOWN]
-            if blocked and self._watcher:
-                self._watcher.crawl_blocked(len(blocked))
-        extracted = await self._extracted(fetched, order.formats, max(_LEAST_SECONDS, deadline - time.monotonic()))
+        async with self._place(seconds):
+            if left() < seconds / 4:
+                raise _others_first(seconds)
+            async with self._passage(order, left()) as passage:
+                try:
+                    fetched, rendered = await self._fetched(url, order, passage, left)
+                finally:
+                    if passage.blocked and self._watcher:
+                        self._watcher.crawl_blocked(len(passage.blocked))
+                fetch_seconds = time.monotonic() - started
+                if passage.spent and fetched.complete:
+                    notes = (*fetched.notes, "loads more, or takes longer, than it may (crawl.max_page_mb)")
+                    fetched = replace(fetched, complete=False, notes=notes)
+            extracted = await self._extracted(fetched, order.formats, max(_LEAST_SECONDS, deadline - time.monotonic()))
+            html = await asyncio.to_thread(_html, fetched) if "html" in order.formats else None
+        blocked = list(dict.fromkeys(passage.blocked))[:_BLOCKED_SHOWN]
         return Page(
             url=fetched.url,
             status=fetched.status,
             content_type=fetched.content_type,
             title=fetched.title or extracted.title,
             extracted=extracted,
-            html=await asyncio.to_thread(decoded, fetched.body, fetched.content_type)
-            if "html" in order.formats
-            else None,
+            html=html,
             screenshot=fetched.screenshot,
             rendered=rendered,
             complete=fetched.complete,
@@ -193,14 +206,12 @@ class CrawlService:
         )
 
     @contextlib.asynccontextmanager
-    async def _place(self, url: str, seconds: float) -> AsyncIterator[None]:
+    async def _place(self, seconds: float) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(seconds):
                 await self._places.acquire()
         except TimeoutError:
-            raise ResourceExhausted(
-                f"Other pages were being read for {seconds:g} s; try {url[:100]} again later", retry_after_seconds=5
-            ) from None
+            raise _others_first(seconds) from None
         try:
             yield
         finally:
@@ -209,11 +220,14 @@ class CrawlService:
     @contextlib.asynccontextmanager
     async def _passage(self, order: Order, seconds: float) -> AsyncIterator[Any]:
         if not self._started:  # with the first page: a service that reads none opens no port
-            self._started = asyncio.create_task(self._guard.start())
+            # With a context of its own: what it logs later must not carry this request's id.
+            self._started = asyncio.create_task(self._guard.start(), context=contextvars.Context())
+        started = self._started
         try:
-            await asyncio.shield(self._started)
+            await asyncio.shield(started)
         except OSError as error:
-            self._started = None
+            if self._started is started:
+                self._started = None
             raise CrawlFailed(f"The service's own way out could not be opened: {error.strerror}") from error
         settings = self._settings
         policy = Policy(
@@ -241,13 +255,13 @@ class CrawlService:
         try:
             return await self._rendered(url, order, passage, left()), True
         except ServiceError as error:  # what there is, is better than nothing
-            notes = (*plain.notes, f"a browser would have more to say of it, but: {error.message}")
-            return _with_notes(plain, notes), False
+            notes = (*plain.notes, f"might say more in a browser, but: {error.message}")
+            return replace(plain, notes=notes), False
 
     @staticmethod
     async def _wants_browser(plain: Fetched) -> bool:
         # Tens of milliseconds for a large page, which others are not to wait for.
-        return plain.status in _DENIED or await asyncio.to_thread(needs_browser, plain)
+        return is_html(plain) and (plain.status in _DENIED or await asyncio.to_thread(needs_browser, plain))
 
     async def _rendered(self, url: str, order: Order, passage: Any, seconds: float) -> Fetched:
         wishes = Wishes(
@@ -284,5 +298,11 @@ def _check_goes_together(order: Order) -> None:
                 raise InvalidRequest.at(name, "takes a browser; leave wait_for_js out, or set it to true")
 
 
-def _with_notes(fetched: Fetched, notes: tuple[str, ...]) -> Fetched:
-    return replace(fetched, notes=notes)
+def _others_first(seconds: float) -> ResourceExhausted:
+    return ResourceExhausted(f"Other pages were being read for most of {seconds:g} s", retry_after_seconds=5)
+
+
+def _html(fetched: Fetched) -> str | None:
+    if not is_html(fetched):
+        return None
+    return decoded(fetched.body, fetched.content_type).encode("utf-8", "replace").decode()

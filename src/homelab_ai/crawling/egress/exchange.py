@@ -101,6 +101,7 @@ async def _download(client: End, server: End, clock: Clock) -> None:
             while isinstance(event := await server.event(), h11.Data):
                 await _pass_on(client, event)
                 patience.renew()
+                await asyncio.sleep(0)  # chunks of a byte each are not to keep everybody else waiting
             await _pass_on(client, h11.EndOfMessage())
     except TimeoutError:
         raise NoAnswer(f"nothing has moved for {IDLE_SECONDS} s") from None

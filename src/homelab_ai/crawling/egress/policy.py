@@ -44,12 +44,12 @@ class Machine:
         return is_loopback(address) or address in self.addresses
 
     def is_beside(self, address: Address) -> bool:
-        """Tell whether it is of IPv6 and in the same network (a /64) as this machine.
+        """Tell whether it is of IPv6 and in the same home (a /56, as most providers give one) as this machine.
 
         Routers and printers have public addresses there, and no firewall towards those who are inside.
         """
         return isinstance(address, IPv6Address) and any(
-            isinstance(own, IPv6Address) and int(own) >> 64 == int(address) >> 64 for own in self.addresses
+            isinstance(own, IPv6Address) and int(own) >> 72 == int(address) >> 72 for own in self.addresses
         )
 
 

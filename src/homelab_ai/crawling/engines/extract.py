@@ -20,6 +20,8 @@ from homelab_ai.models.hosts.engine import Engine, Report
 
 _MEMORY_BYTES = 2 * 1024**3
 """What a page may take, beyond what the process has when it is ready."""
+_LONGEST = 5_000_000
+"""Characters of text, and of Markdown."""
 _PAGE_SIZE = resource.getpagesize()
 _LEFT_OUT: dict[str, Any] = {"markdown": "", "links": [], "metadata": {}}
 
@@ -57,9 +59,24 @@ class Extraction:
         except RecursionError:
             return {"refused": "failed", "reason": "is nested too deeply to be read"}, b""
         answer = {name: getattr(found, name) for name in found.__dataclass_fields__}
-        return {}, orjson.dumps(
-            answer | {name: empty for name, empty in _LEFT_OUT.items() if name not in options["wishes"]}
-        )
+        answer |= {name: empty for name, empty in _LEFT_OUT.items() if name not in options["wishes"]}
+        for name in ("text", "markdown"):
+            if len(answer[name]) > _LONGEST:  # small files of some kinds become very large texts
+                answer[name] = answer[name][:_LONGEST]
+                answer["notes"] = [*answer["notes"], f"has more {name} than {_LONGEST} characters, which are the first"]
+        return {}, orjson.dumps(_sendable(answer))
+
+
+def _sendable(value: Any) -> Any:
+    """The same without halves of letters, which some charsets and PDF files hold, and no JSON."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case dict():
+            return {key: _sendable(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_sendable(each) for each in value]
+    return value
 
 
 def _address_space() -> int:

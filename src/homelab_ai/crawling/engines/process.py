@@ -115,6 +115,8 @@ class _Server:
     async def _answer(self, request: int, wish: Mapping[str, Any]) -> None:
         try:
             page = await self._chromium.render(wish)
+            header = {"id": request, "page": page.header, "html_bytes": len(page.html)}
+            wire.pack(header, b"")  # what cannot be sent is a fault of this page alone
         except PageError as error:
             if self._chromium.ended.is_set():
                 return  # this process ends; the service has the page rendered anew
@@ -124,7 +126,6 @@ class _Server:
             trace = f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"
             await self._send({"id": request, "error": "failed", "reason": trace})
         else:
-            header = {"id": request, "page": page.header, "html_bytes": len(page.html)}
             await self._send(header, page.html + page.screenshot)
 
     async def _send(self, header: wire.Header, body: bytes = b"") -> None:

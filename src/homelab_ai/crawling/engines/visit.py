@@ -253,7 +253,7 @@ class Visit:
         header = {
             "url": seen["url"],
             "status": self._main.response.status if self._main.response else 0,
-            "title": seen["title"],
+            "title": seen["title"].encode("utf-8", "replace").decode(),  # a script may have put half a letter there
             "complete": self._complete,
             "notes": self._notes,
         }
@@ -322,8 +322,10 @@ class Visit:
                 sent = {name: value for name, value in event["request"]["headers"].items() if name.lower() not in own}
                 sent |= self.wish["headers"]
                 parameters |= {"headers": [{"name": name, "value": value} for name, value in sent.items()]}
-        with contextlib.suppress(Error):  # it is not wanted any more
+        try:
             await cdp.send(method, parameters)
+        except Error:  # it is not wanted any more, or has headers that no browser sends: it must not wait for ever
+            await cdp.send("Fetch.failRequest", {"requestId": event["requestId"], "errorReason": "Failed"})
 
     def _in_background(self, work: Any) -> None:
         async def quietly() -> None:
@@ -373,9 +375,11 @@ class Visit:
 
     def _check_the_guard(self) -> None:
         response = self._main.response
-        if response and _BLOCKED_HEADER in response.headers:
+        if not response or not response.url.startswith("http://"):  # within a tunnel, it is not the guard who speaks
+            return
+        if _BLOCKED_HEADER in response.headers:
             raise PageError("blocked", response.headers[_BLOCKED_HEADER])
-        if response and _FAILED_HEADER in response.headers:
+        if _FAILED_HEADER in response.headers:
             raise PageError("net", response.headers[_FAILED_HEADER])
 
     def _raise_why(self, error: Error) -> None:

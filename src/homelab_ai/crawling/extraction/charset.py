@@ -98,5 +98,5 @@ def _known(name: str) -> str | None:
     except (LookupError, ValueError):
         return None
     # Python's codecs that are none of text, and those that no page is written in, are passed over.
-    usable = info._is_text_encoding and not info.name.endswith(("idna", "punycode", "escape", "undefined"))  # noqa: SLF001 - no other way
+    usable = info._is_text_encoding and not info.name.endswith(("idna", "punycode", "escape", "undefined", "utf-7"))  # noqa: SLF001 - no other way
     return info.name if usable else None

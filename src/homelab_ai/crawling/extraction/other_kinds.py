@@ -29,7 +29,7 @@ def from_json(data: bytes, text: str) -> Extracted:
     """Indented; as it is where it cannot be parsed."""
     try:
         pretty = orjson.dumps(orjson.loads(data), option=orjson.OPT_INDENT_2).decode()
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the second where it is nested too deeply
         pretty = text.strip()
     return _extracted("", pretty, f"```json\n{pretty}\n```", "json")
 

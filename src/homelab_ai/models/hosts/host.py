@@ -32,10 +32,10 @@ _STOP_SECONDS = 5.0
 class HostDied(Exception):
     """The process ended before it answered. The text says how, in words."""
 
-    def __init__(self, cause: str, *, run_had_started: bool = False) -> None:
+    def __init__(self, cause: str, *, run_had_started: bool = False, hung: bool = False) -> None:
         super().__init__(cause)
-        self.run_had_started = run_had_started
-        """Whether the process died while it worked on this very run."""
+        self.run_had_started, self.hung = run_had_started, hung
+        """Whether it worked on this very run when it died; whether it was ended because it did not answer in time."""
 
 
 class HostLoadFailed(Exception):
@@ -313,7 +313,11 @@ class Host:
             self._worker.cancel()
         for run in filter(None, [self._running, *self._waiting]):
             if not run.answer.done():
-                run.answer.set_exception(HostDied(self.cause_of_death(), run_had_started=run is self._running))
+                run.answer.set_exception(
+                    HostDied(
+                        self.cause_of_death(), run_had_started=run is self._running, hung=self._verdict is not None
+                    )
+                )
         await asyncio.wait([self._output_reader], timeout=1)
         self._output_reader.cancel()
         self._output.close()
