@@ -137,7 +137,7 @@ async def test_a_bomb_is_refused_by_its_header(decoder: Decoder) -> None:
     assert refusal.kind == "too_large"
     assert "30000 x 30000 pixels" in str(refusal)
     assert "limits.max_image_megapixels" in str(refusal)
-    host = decoder._host
+    host = decoder._process._host
     assert host
     assert psutil.Process(host.pid).memory_info().rss < 300 * 1024**2
 
@@ -180,10 +180,12 @@ async def test_a_truncated_file_is_refused(decoder: Decoder, kind: str) -> None:
 async def test_an_image_that_kills_the_process_is_refused_and_the_next_is_read(decoder: Decoder) -> None:
     async def kill_twice() -> None:
         for _ in range(2):
-            host = decoder._host
-            while not (decoder._host and decoder._host is not host and decoder._host._running):
+            host = decoder._process._host
+            while not (
+                decoder._process._host and decoder._process._host is not host and decoder._process._host._running
+            ):
                 await asyncio.sleep(0.001)
-            os.kill(decoder._host.pid, signal.SIGKILL)
+            os.kill(decoder._process._host.pid, signal.SIGKILL)
 
     slow = saved(Image.effect_noise((4000, 4000), 90).convert("RGB"), "PNG", compress_level=1)
     killing = asyncio.create_task(kill_twice())
@@ -224,4 +226,4 @@ async def test_no_mutation_of_an_image_does_harm(decoder: Decoder) -> None:
             outcomes["read"] += 1
     assert all(outcomes.values())
     wait_for(lambda: len(psutil.Process().children()) <= 1)
-    assert psutil.Process(decoder._host.pid).memory_info().rss < 600 * 1024**2  # type: ignore[union-attr]
+    assert psutil.Process(decoder._process._host.pid).memory_info().rss < 600 * 1024**2  # type: ignore[union-attr]

@@ -64,10 +64,12 @@ async def test_what_has_no_text_is_refused(extractor: Extractor) -> None:
 async def test_a_page_that_kills_the_process_twice_is_refused_and_the_next_is_read(extractor: Extractor) -> None:
     async def kill_twice() -> None:
         for _ in range(2):
-            host = extractor._host
-            while not (extractor._host and extractor._host is not host and extractor._host._running):
+            host = extractor._process._host
+            while not (
+                extractor._process._host and extractor._process._host is not host and extractor._process._host._running
+            ):
                 await asyncio.sleep(0.001)
-            os.kill(extractor._host.pid, signal.SIGKILL)
+            os.kill(extractor._process._host.pid, signal.SIGKILL)
 
     slow = replace(PAGE, body=b"<p>" + b"<b>word</b> <a href=x>link</a><p>" * 100_000)
     killing = asyncio.create_task(kill_twice())
