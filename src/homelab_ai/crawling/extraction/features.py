@@ -6,29 +6,9 @@ import re
 from collections.abc import Sequence
 
 from homelab_ai.crawling.extraction.blocks import Block
+from homelab_ai.crawling.extraction.places import PLACES
 
-_PLACES = [
-    "main",
-    "article",
-    "nav",
-    "header",
-    "footer",
-    "aside",
-    "form",
-    "table",
-    "li",
-    "figure",
-    "blockquote",
-    "button",
-    "section",
-    "p",
-    "dialog",
-    "noscript",
-    "pre",
-    "details",
-    "hidden",
-    "itemprop",
-]
+_PLACES = [*PLACES, "hidden", "itemprop"]
 _TALK = re.compile(
     r"\b(reviews?|ratings?|comments?|repl(y|ies)|responses?|questions?|q&a|answers?|discussion|kommentare?|bewertungen|"
     r"commentaires?|avis|comentarios|opiniones)\b",

@@ -52,28 +52,27 @@ INLINE = frozenset(
         "img",
     ]
 )
-_PLACES = frozenset(
-    [
-        "main",
-        "article",
-        "nav",
-        "header",
-        "footer",
-        "aside",
-        "form",
-        "table",
-        "li",
-        "figure",
-        "blockquote",
-        "button",
-        "section",
-        "p",
-        "dialog",
-        "noscript",
-        "pre",
-        "details",
-    ]
+PLACES = (
+    "main",
+    "article",
+    "nav",
+    "header",
+    "footer",
+    "aside",
+    "form",
+    "table",
+    "li",
+    "figure",
+    "blockquote",
+    "button",
+    "section",
+    "p",
+    "dialog",
+    "noscript",
+    "pre",
+    "details",
 )
+"""The elements that say what stands in them. A feature each."""
 _ROLES = {
     "alertdialog": "dialog",
     "article": "article",
@@ -180,7 +179,7 @@ def inside(element: HtmlElement, around: Place, key: int) -> Place:
 
 
 def _kinds(element: HtmlElement) -> set[str]:
-    found = {element.tag} if element.tag in _PLACES else set()
+    found = {element.tag} if element.tag in PLACES else set()
     if not element.attrib:
         return found
     role = _ROLES.get((element.get("role") or "").strip().lower())
