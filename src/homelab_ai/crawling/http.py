@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 import httpx2
 
 from homelab_ai.crawling import decoding
+from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
 from homelab_ai.crawling.pages import Fetched
-from homelab_ai.crawling.passage import BLOCKED_HEADER, FAILED_HEADER, Passage, Watch, blocked, failed
+from homelab_ai.crawling.passage import Passage, Watch, blocked, failed
 from homelab_ai.errors import CrawlFailed, RequestTimeout, ServiceError
 
 # It would log the address of each page.
@@ -145,10 +146,10 @@ def _check_the_guard(response: httpx2.Response) -> None:
     """Raise what the guard has answered in the server's place."""
     if response.url.scheme != "http":  # within a tunnel, it is not the guard who speaks
         return
-    if BLOCKED_HEADER in response.headers:
-        raise blocked(response.headers[BLOCKED_HEADER])
-    if FAILED_HEADER in response.headers:
-        raise failed(response.headers[FAILED_HEADER])
+    if BLOCKED in response.headers:
+        raise blocked(response.headers[BLOCKED])
+    if FAILED in response.headers:
+        raise failed(response.headers[FAILED])
 
 
 def _in_words(error: Exception, watch: Watch) -> ServiceError:

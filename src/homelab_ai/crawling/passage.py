@@ -35,13 +35,6 @@ class Passage(Protocol):
         ...
 
 
-BLOCKED_HEADER = "X-Homelab-Blocked"
-"""With status 403, by which the guard says that it was the guard, and why."""
-
-FAILED_HEADER = "X-Homelab-Failed"
-"""With a status of 5xx, by which the guard says that it could not reach the server, and why."""
-
-
 class Watch:
     """What the guard says of one passage from now on."""
 

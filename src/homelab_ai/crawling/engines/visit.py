@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from playwright.async_api import BrowserContext, CDPSession, Error, Page, Request, Response
 
+from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
+
 _WORLD = "homelab-ai"
 _QUIET_MS = 150
 """Without a change of the page or a request, after which it is taken to be ready."""
@@ -25,8 +27,7 @@ _TALLEST_PX = 16_384
 _HEAVY = ("Image", "Media", "Font")
 _SILENT_TYPES = frozenset({"image", "media", "font", "websocket", "eventsource", "ping", "texttrack", "manifest"})
 """Requests that are not waited for: they change no text, or never end."""
-_BLOCKED_HEADER = "x-homelab-blocked"
-_FAILED_HEADER = "x-homelab-failed"
+_BLOCKED, _FAILED = BLOCKED.lower(), FAILED.lower()  # as Playwright writes the names of headers
 _NO_CONTENT = (204, 205)
 _NO_WORDS = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
 _NET_ERROR = re.compile(r"net::(ERR_\w+)")
@@ -377,10 +378,10 @@ class Visit:
         response = self._main.response
         if not response or not response.url.startswith("http://"):  # within a tunnel, it is not the guard who speaks
             return
-        if _BLOCKED_HEADER in response.headers:
-            raise PageError("blocked", response.headers[_BLOCKED_HEADER])
-        if _FAILED_HEADER in response.headers:
-            raise PageError("net", response.headers[_FAILED_HEADER])
+        if _BLOCKED in response.headers:
+            raise PageError("blocked", response.headers[_BLOCKED])
+        if _FAILED in response.headers:
+            raise PageError("net", response.headers[_FAILED])
 
     def _raise_why(self, error: Error) -> None:
         """Raise what has become of a navigation that has failed."""
