@@ -200,6 +200,8 @@ def test_nothing_that_a_client_says_is_in_a_log_or_on_the_disk(leaky: Server) ->
 
 
 def test_each_line_in_json_is_an_object_with_the_fields_that_are_documented(leaky: Server) -> None:
+    with leaky.client() as client:
+        client.post("/api/embed", json={"texts": ["a text that has the model loaded"]})
     requests = [json.loads(line) for line in leaky.stdout.splitlines()]
     names = re.search(r"^timestamp \|.*$", LOGGING, re.MULTILINE)
     assert names

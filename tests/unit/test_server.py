@@ -9,6 +9,7 @@ from uvicorn.lifespan.on import LifespanOn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from homelab_ai import server
+from homelab_ai.api import access, client, reading
 from homelab_ai.server import Edge, Protocol
 from support.server import REPOSITORY
 
@@ -99,5 +100,8 @@ def test_the_limits_are_those_that_are_documented() -> None:
         f"| {Protocol.head_seconds:g} s |",
         f"{Protocol.unread_bytes // 1024} KiB in {Protocol.unread_seconds:g} s",
         f"| {Protocol.most_connections} |",
+        f"{connection.least_chunk_bytes} bytes each on average, once there are {connection.most_chunks:,}",
+        f"{reading._BODIES_AT_ONCE} times `limits.max_body_mb`",
+        f"{access._LONGEST_PATH:,} characters, {client._MOST_ENTRIES} entries",
     ):
         assert said in DOCUMENT

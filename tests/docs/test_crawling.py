@@ -1,0 +1,36 @@
+"""docs/crawling.md: the fields that can be asked for, and the configuration that opens the home."""
+
+import re
+
+import yaml
+
+from homelab_ai.api.crawl import CrawlRequest
+from homelab_ai.crawling import browser
+from homelab_ai.settings import CrawlSettings
+from support.server import REPOSITORY
+
+CRAWLING = (REPOSITORY / "docs" / "crawling.md").read_text()
+
+
+def test_every_field_is_documented() -> None:
+    rows = re.findall(r"^\| `([a-z_]+)` \|", CRAWLING, re.MULTILINE)
+    assert {"url", *rows} == CrawlRequest.model_fields.keys()
+
+
+def test_the_configuration_shown_is_one() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", CRAWLING, re.DOTALL)
+    shown = yaml.safe_load(block)["crawl"]
+    CrawlSettings.model_validate(shown)
+    assert shown["allow_ports"] == list(CrawlSettings().allow_ports)
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    named = set(re.findall(r"`crawl\.([a-z_]+)`", CRAWLING))
+    assert named
+    assert named <= CrawlSettings.model_fields.keys()
+
+
+def test_the_numbers_are_those_of_the_browser() -> None:
+    assert f"replaced after {browser._PAGES_OF_ONE_BROWSER} pages" in CRAWLING
+    assert browser._PAGES_AT_ONCE == 4
+    assert "four pages at once" in CRAWLING
