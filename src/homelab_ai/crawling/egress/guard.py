@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 
@@ -14,6 +15,8 @@ from homelab_ai.models.clock import Clock
 
 MOST_CONNECTIONS = 512
 """Of all passages, and of those who have shown no credentials yet."""
+_KNOWN_SECONDS = 5.0
+"""For which the addresses of this machine are taken to be the same: a page makes a hundred requests."""
 MOST_CONNECTIONS_OF_A_PASSAGE = 40
 """A browser opens 32 to a proxy, of all its pages."""
 
@@ -40,6 +43,8 @@ class Guard:
         self._clock = clock
         self._own_addresses = own_addresses
         self._own_ports = set(own_ports)
+        self._addresses: frozenset[Address] = frozenset()
+        self._addresses_known_until = -math.inf
         self._server: asyncio.Server | None = None
         self._port = 0
         self._passages: dict[str, Passage] = {}
@@ -113,7 +118,10 @@ class Guard:
         return False
 
     def _machine(self) -> Machine:
-        return Machine(self._own_addresses(), frozenset(self._own_ports | {self._port}))
+        now = self._time.time()
+        if now >= self._addresses_known_until:
+            self._addresses, self._addresses_known_until = self._own_addresses(), now + _KNOWN_SECONDS
+        return Machine(self._addresses, frozenset(self._own_ports | {self._port}))
 
     def _passage_of(self, credentials: tuple[str, str] | None) -> Passage | None:
         username, password = credentials or ("", "")
