@@ -8,15 +8,16 @@ import asyncio
 import contextlib
 import contextvars
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from homelab_ai.crawling import http
 from homelab_ai.crawling.addresses import check_headers, checked
 from homelab_ai.crawling.browser import Browser, Wishes
 from homelab_ai.crawling.egress.addresses import Network
 from homelab_ai.crawling.egress.guard import Guard
+from homelab_ai.crawling.egress.passage import Passage
 from homelab_ai.crawling.egress.policy import Policy
 from homelab_ai.crawling.extraction.charset import decoded
 from homelab_ai.crawling.extraction.extracted import Extracted, ExtractionFailed, NotReadable
@@ -218,7 +219,7 @@ class CrawlService:
             self._places.release()
 
     @contextlib.asynccontextmanager
-    async def _passage(self, order: Order, seconds: float) -> AsyncIterator[Any]:
+    async def _passage(self, order: Order, seconds: float) -> AsyncIterator[Passage]:
         if not self._started:  # with the first page: a service that reads none opens no port
             # With a context of its own: what it logs later must not carry this request's id.
             self._started = asyncio.create_task(self._guard.start(), context=contextvars.Context())
@@ -238,7 +239,9 @@ class CrawlService:
         async with self._guard.passage(policy, max_bytes=int(settings.max_page_mb * _MB), seconds=seconds) as passage:
             yield passage
 
-    async def _fetched(self, url: str, order: Order, passage: Any, left: Any) -> tuple[Fetched, bool]:
+    async def _fetched(
+        self, url: str, order: Order, passage: Passage, left: Callable[[], float]
+    ) -> tuple[Fetched, bool]:
         """Return the page, and whether a browser has shown it."""
         if order.wait_for_js is True or order.screenshot or order.wait_for_selector:
             return await self._rendered(url, order, passage, left()), True
@@ -263,7 +266,7 @@ class CrawlService:
         # Tens of milliseconds for a large page, which others are not to wait for.
         return is_html(plain) and (plain.status in _DENIED or await asyncio.to_thread(needs_browser, plain))
 
-    async def _rendered(self, url: str, order: Order, passage: Any, seconds: float) -> Fetched:
+    async def _rendered(self, url: str, order: Order, passage: Passage, seconds: float) -> Fetched:
         wishes = Wishes(
             seconds=seconds,
             max_bytes=int(self._settings.max_page_mb * _MB),
