@@ -11,8 +11,8 @@ import pytest
 
 from support.server import Server, wait_for
 
-LONG = ["some words to read here " * 50] * 50
-"""A few seconds of work."""
+LONG = [f"{number} some words to read here " * 50 for number in range(250)]
+"""Seconds of work, on a fast machine too."""
 
 SLOW_TO_LOAD = """
 models: {text_embedding: [{id: slow, hf_model: sentence-transformers/all-MiniLM-L6-v2, backend: torch}]}
@@ -82,7 +82,7 @@ def test_a_load_that_nobody_waits_for_does_not_hold_up_the_end(tmp_path: Path) -
 
 def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     with Server(tmp_path) as server, ThreadPoolExecutor() as pool, server.client() as client:
-        answer = pool.submit(client.post, "/api/embed", json={"texts": LONG * 20})
+        answer = pool.submit(client.post, "/api/embed", json={"texts": LONG * 4})
         wait_for(server.hosts)
         server.process.send_signal(signal.SIGINT)
         wait_for(lambda: "Shutting down" in server.stderr)
