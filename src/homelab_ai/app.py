@@ -100,8 +100,10 @@ def create_app(
             registry = LocalModels(settings, _ENGINES, start_host, clock=time, state=state, observer=measured)
             decoder = Decoder(start_host, settings.limits.max_image_megapixels, time)
             gpus = Gpus(time)
-            browser, guard = Browser(settings.crawl, time), Guard(clock=time, own_ports={settings.server.port})
-            pages = CrawlService(guard, browser, Extractor(start_host, time), settings, measured)
+            guard = Guard(clock=time, own_ports={settings.server.port})
+            browser = Browser(settings.crawl, time, room=registry.room)
+            extractor = Extractor(start_host, time, room=registry.room)
+            pages = CrawlService(guard, browser, extractor, settings, measured)
             embeddings, captions = EmbeddingService(registry, settings), CaptionService(registry, decoder, settings)
 
             def apply(changed: Settings) -> None:

@@ -229,7 +229,27 @@ def test_it_is_counted_and_seen(client: httpx.Client, site: str) -> None:
     metrics = client.get("/metrics").text
     assert 'crawl_pages_total{outcome="complete",way="browser"}' in metrics
     assert 'crawl_failures_total{code="CRAWL_BLOCKED"}' in metrics
-    assert client.get("/api/status").json()["browser"]["running"] is True
+    status = client.get("/api/status").json()
+    assert status["browser"]["running"] is True
+    assert 50_000_000 < status["browser"]["memory_bytes"] < status["memory"]["used_bytes"], (
+        "what reads pages counts too"
+    )
+
+
+def test_a_browser_without_room_is_refused_and_what_plain_http_has_got_is_sent(site: str, server: Server) -> None:
+    config = (server.folder / "config.yaml").read_text()
+    folder = server.folder / "small"
+    folder.mkdir()
+    with Server(folder, config=config + "resources: {max_memory_gb: 0.2}\n") as another, another.client() as client:
+        answer = client.post("/api/crawl", json={"url": f"{site}/scripted", "wait_for_js": True})
+        assert answer.status_code == 503
+        error = answer.json()["error"]
+        assert error["code"] == "RESOURCE_EXHAUSTED"
+        assert "The browser needs" in error["message"]
+        assert "resources.max_memory_gb allows 0.20 GB" in error["message"]
+        page = client.post("/api/crawl", json={"url": f"{site}/scripted"}).json()
+        assert page["rendered"] is False
+        assert "The browser needs" in page["notes"][0]
 
 
 def test_nothing_of_the_browser_stays_when_the_service_ends(site: str, server: Server) -> None:

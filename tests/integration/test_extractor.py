@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def extractor(clock: Clock) -> AsyncIterator[Extractor]:
-    extractor = Extractor(Host.start, clock)
+    extractor = Extractor(Host.start, clock, processes=2)
     yield extractor
     await extractor.close()
 
@@ -63,13 +63,13 @@ async def test_what_has_no_text_is_refused(extractor: Extractor) -> None:
 
 async def test_a_page_that_kills_the_process_twice_is_refused_and_the_next_is_read(extractor: Extractor) -> None:
     async def kill_twice() -> None:
-        for _ in range(2):
-            host = extractor._process._host
-            while not (
-                extractor._process._host and extractor._process._host is not host and extractor._process._host._running
-            ):
-                await asyncio.sleep(0.001)
-            os.kill(extractor._process._host.pid, signal.SIGKILL)
+        killed: list[Host] = []
+        while len(killed) < 2:
+            for host in extractor.hosts:
+                if host not in killed and host._running:
+                    killed.append(host)
+                    os.kill(host.pid, signal.SIGKILL)
+            await asyncio.sleep(0.001)
 
     slow = replace(PAGE, body=b"<p>" + b"<b>word</b> <a href=x>link</a><p>" * 100_000)
     killing = asyncio.create_task(kill_twice())
@@ -82,8 +82,7 @@ async def test_a_page_that_kills_the_process_twice_is_refused_and_the_next_is_re
 async def test_a_page_that_takes_too_long_costs_only_itself() -> None:
     extractor = Extractor(Host.start, asyncio.get_running_loop(), seconds_for_one_page=1)
     await read(extractor)
-    host = extractor.host
-    assert host
+    (host,) = extractor.hosts
     os.kill(host.pid, signal.SIGSTOP)  # what a regular expression without an end looks like from here
     began = time.monotonic()
     with pytest.raises(ExtractionFailed, match="too long"):
@@ -99,8 +98,7 @@ async def test_a_page_over_the_memory_costs_only_itself(clock: Clock) -> None:
 
     extractor = Extractor(start, clock)
     await read(extractor)
-    host = extractor.host
-    assert host
+    (host,) = extractor.hosts
     before = psutil.Process(host.pid).memory_info().vms
     large = replace(PAGE, body=b"<p>" + b"<i>word </i><p>" * 300_000)
     with contextlib.suppress(ExtractionFailed):  # or what could be read of it
@@ -130,15 +128,27 @@ async def test_no_hostile_page_does_harm(extractor: Extractor, body: bytes) -> N
     assert (await read(extractor)).title == "A page"
 
 
-async def test_the_process_goes_when_no_page_has_come_for_a_minute(extractor: Extractor, clock: Clock) -> None:
-    await asyncio.gather(*(read(extractor) for _ in range(5)))
-    (process,) = psutil.Process().children()
+async def test_as_many_processes_read_as_there_is_work_for(extractor: Extractor) -> None:
+    for _ in range(3):
+        await read(extractor)
+    assert len(extractor.hosts) == 1
+    pages = await asyncio.gather(*(read(extractor) for _ in range(6)))
+    assert [page.title for page in pages] == ["A page"] * 6
+    assert len(extractor.hosts) == 2
+
+
+async def test_a_process_goes_when_no_page_has_come_for_a_minute(extractor: Extractor, clock: Clock) -> None:
+    await asyncio.gather(*(read(extractor) for _ in range(2)))
+    processes = psutil.Process().children()
+    assert len(processes) == 2
     clock.advance(59)
     await read(extractor)
     clock.advance(59)
-    assert process.is_running()
-    clock.advance(1)
-    while process.is_running():
+    while all(process.is_running() for process in processes):
         await asyncio.sleep(0.01)
-    assert extractor.host is None
+    assert len(extractor.hosts) == 1, "the one that has read meanwhile"
+    clock.advance(1)
+    while any(process.is_running() for process in processes):
+        await asyncio.sleep(0.01)
+    assert extractor.hosts == []
     assert (await read(extractor)).title == "A page"

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from homelab_ai.crawling import processes
+from homelab_ai.models import memory
 from support.server import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 FAMILY = """
 import os, subprocess, sys, time
 from homelab_ai.crawling import processes
+from homelab_ai.models import memory
 from homelab_ai.crawling.engines.process import _adopt_orphans
 _adopt_orphans()
 child = "import os, subprocess, time; subprocess.Popen(['sleep', '60'], start_new_session=True); time.sleep(60)"
@@ -37,7 +39,7 @@ def test_everything_below_a_process_is_found_and_ended() -> None:
         assert family.stdout.readline() == "ready\n"
         found = processes.below(family.pid)
         assert sorted(found) == sorted(child.pid for child in psutil.Process(family.pid).children(recursive=True))
-        assert processes.private_bytes([family.pid, *found]) > 1_000_000
+        assert (memory.private_bytes_of([family.pid, *found]) or 0) > 1_000_000
         assert family.stdin
         family.stdin.close()
         assert family.stdout.readline() == "[]\n"
@@ -56,4 +58,4 @@ def test_what_has_ended_is_nothing() -> None:
     with subprocess.Popen(["true"]) as done:
         done.wait()
     assert processes.below(done.pid) == []
-    assert processes.private_bytes([done.pid]) == 0
+    assert memory.private_bytes_of([done.pid]) is None

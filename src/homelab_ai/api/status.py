@@ -36,11 +36,14 @@ class DeviceStatus(BaseModel):
 
 
 class MemoryStatus(BaseModel):
-    """What models take, and may take."""
+    """What is taken of the budget, and what may be."""
 
-    used_bytes: int = Field(description="Main memory that models take, those being loaded included.")
-    budget_bytes: int = Field(description="What they may take: `resources.max_memory_gb`.")
-    gpu_used_bytes: int = Field(description="The same of the GPU, as model processes report it.")
+    used_bytes: int = Field(
+        description="Main memory that is taken: by models, those being loaded included, the browser, and what reads "
+        "pages."
+    )
+    budget_bytes: int = Field(description="What may be taken: `resources.max_memory_gb`.")
+    gpu_used_bytes: int = Field(description="What models take of the GPU, as their processes report it.")
     gpu_budget_bytes: int = Field(description="What they may take: `resources.max_gpu_memory_gb`.")
 
 
@@ -92,6 +95,7 @@ class BrowserStatus(BaseModel):
 
     running: bool = Field(description="It starts with the first such page, and ends when none comes for a while.")
     pages: int = Field(description="How many it is at, or wait for it.")
+    memory_bytes: int = Field(description="What all its processes take.")
     sandboxed: bool | None = Field(description="Whether pages are kept in its sandbox; null before its first start.")
 
 
@@ -133,7 +137,7 @@ class StatusResponse(BaseModel):
                     "gpu_used_bytes": 0,
                     "gpu_budget_bytes": 8589934592,
                 },
-                "browser": {"running": False, "pages": 0, "sandboxed": True},
+                "browser": {"running": False, "pages": 0, "memory_bytes": 0, "sandboxed": True},
                 "models_loaded": 1,
                 "models": [
                     {
@@ -206,7 +210,12 @@ async def status(request: Request) -> StatusResponse:
             gpu_used_bytes=sum(snapshot.footprint.gpu_memory_bytes for snapshot in snapshots),
             gpu_budget_bytes=models.budget.gpu_memory_bytes,
         ),
-        browser=BrowserStatus(running=browser.running, pages=browser.at_work, sandboxed=browser.sandboxed),
+        browser=BrowserStatus(
+            running=browser.running,
+            pages=browser.at_work,
+            memory_bytes=browser.memory_bytes,
+            sandboxed=browser.sandboxed,
+        ),
         models_loaded=sum(snapshot.state in LOADED for snapshot in snapshots),
         models=[_model(snapshot) for snapshot in snapshots],
         queue=QueueStatus(depth=sum(snapshot.queued_requests for snapshot in snapshots), capacity=models.most_requests),

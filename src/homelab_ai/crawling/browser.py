@@ -9,6 +9,7 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, NoReturn
 
 import httpx2
@@ -23,7 +24,9 @@ from homelab_ai.crawling.browser_process import (
 from homelab_ai.crawling.pages import Fetched
 from homelab_ai.crawling.passage import Passage, Watch, blocked, failed
 from homelab_ai.errors import CrawlFailed, InvalidRequest, RequestTimeout, UnsupportedMediaType
+from homelab_ai.models.claims import Claim, MakeClaim, Room, uncounted
 from homelab_ai.models.clock import Clock, Timer
+from homelab_ai.models.memory import Footprint
 from homelab_ai.settings import CrawlSettings
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ _TRIES = 2
 _GRACE_SECONDS = 3.0
 """After its deadline, within which the browser has to let go of a page; one that does not is taken for hung."""
 _SECONDS_PER_MINUTE = 60
+_TAKES = Footprint(300 * 1024**2)
+"""What it takes with a page in it, until it has been measured."""
 
 _NET_ERRORS = {
     "ERR_NAME_NOT_RESOLVED": "its server was not found",
@@ -72,10 +77,20 @@ StartBrowser = Callable[[dict[str, Any]], Awaitable[BrowserProcess]]
 class Browser:
     """Renders pages. Every method belongs to the event loop's thread."""
 
-    def __init__(self, settings: CrawlSettings, clock: Clock, start: StartBrowser = BrowserProcess.start) -> None:
+    def __init__(
+        self,
+        settings: CrawlSettings,
+        clock: Clock,
+        start: StartBrowser = BrowserProcess.start,
+        *,
+        room: Room | None = None,
+    ) -> None:
+        """Make one that is not started. In the `room`, its processes are counted."""
         self._settings = settings
         self._clock = clock
         self._start = start
+        self._make_claim: MakeClaim = partial(room.claim, "The browser", _TAKES) if room else uncounted
+        self._claim: Claim | None = None
         self._process: BrowserProcess | None = None
         self._starting: asyncio.Task[BrowserProcess] | None = None
         self._places = asyncio.Semaphore(_PAGES_AT_ONCE)
@@ -102,9 +117,10 @@ class Browser:
         """How many pages are being rendered or wait for that."""
         return self._wanted
 
-    async def memory_bytes(self) -> int:
-        """Private memory of all the browser's processes."""
-        return await self._process.memory_bytes() if self._process else 0
+    @property
+    def memory_bytes(self) -> int:
+        """What all its processes take, as last measured; 0 where that is not counted."""
+        return self._claim.held.memory_bytes if self.running and self._claim else 0
 
     async def render(self, url: str, passage: Passage, wishes: Wishes) -> Fetched:
         """Render a page. What is there after `wishes.seconds` is returned as incomplete.
@@ -121,6 +137,8 @@ class Browser:
         finally:
             self._wanted -= 1
             self._set_timer()
+            if self._claim:
+                self._claim.worked()
         facts = answer.facts
         return Fetched(
             url=facts["url"],
@@ -193,7 +211,14 @@ class Browser:
 
     async def _start_one(self) -> BrowserProcess:
         try:
-            self._process = process = await self._start({"sandbox": self.sandboxed})
+            claim = await self._make_claim(self._leave)
+            try:
+                self._process = process = await self._start({"sandbox": self.sandboxed})
+            except BaseException:
+                claim.end()
+                raise
+            claim.hold(process)
+            self._claim = claim
         finally:
             self._starting = None
         if self.sandboxed is None and not process.described["sandboxed"]:
@@ -211,6 +236,13 @@ class Browser:
         self._timer = None
         if not self._wanted:
             self._retire()
+
+    def _leave(self) -> bool:
+        if self._wanted:
+            return False
+        self._cancel_timer()
+        self._retire()
+        return True
 
     def _cancel_timer(self) -> None:
         if self._timer:

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from homelab_ai.crawling import processes
+from homelab_ai.models import memory
 from homelab_ai.models.hosts import wire
+from homelab_ai.models.memory import Footprint
 
 _PROGRAM = "homelab_ai.crawling.engines.process"
 _FOLDER_PREFIX = "homelab-ai-browser-"
@@ -156,13 +158,14 @@ class BrowserProcess:
         """Wait until nothing of it is left."""
         await asyncio.shield(self._end)
 
-    async def memory_bytes(self) -> int:
-        """Private memory of all its processes, as far as this system tells."""
+    async def footprint(self) -> Footprint | None:
+        """Measure the private memory of all its processes. None where this system does not tell."""
 
-        def measure() -> int:
-            return processes.private_bytes([self.pid, *processes.below(self.pid)])
+        def measure() -> int | None:
+            return memory.private_bytes_of([self.pid, *processes.below(self.pid)])
 
-        return await asyncio.to_thread(measure)
+        found = await asyncio.to_thread(measure)
+        return Footprint(found) if found else None
 
     @classmethod
     async def _spawn(cls) -> Self:

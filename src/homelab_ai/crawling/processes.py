@@ -65,20 +65,6 @@ def end_holding(folder: str) -> None:
         time.sleep(_ROUND_SECONDS)
 
 
-def private_bytes(pids: Iterable[int]) -> int:
-    """Private memory of these processes: what no other shares, and what is swapped out."""
-    return sum(map(_private_bytes, pids))
-
-
-def _private_bytes(pid: int) -> int:
-    try:
-        rollup = (_PROC / str(pid) / "smaps_rollup").read_text()
-    except OSError:
-        return 0
-    counted = ("Private_Clean:", "Private_Dirty:", "Private_Hugetlb:", "SwapPss:")
-    return 1024 * sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(counted))
-
-
 def _kill(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,7 +1,8 @@
 """What callers are told who cannot be given a model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from homelab_ai.errors import Conflict, ModelLoadFailed, ModelNotFound, ResourceExhausted
 from homelab_ai.models.catalogue import Model
@@ -76,8 +77,10 @@ def files_in_use(model: Model, other: Model) -> Conflict:
     )
 
 
-def cannot_fit(slot: Slot, need: Footprint, budget: Footprint, pinned: Sequence[Slot]) -> ResourceExhausted:
-    """The model needs more than the budget, less what pinned models hold of it."""
+def cannot_fit(
+    what: str, need: Footprint, budget: Footprint, pinned: Sequence[Slot], details: Mapping[str, Any]
+) -> ResourceExhausted:
+    """`what` needs more than the budget, less what pinned models hold of it. `details` say more of what it is."""
     held = sum(other.held.memory_bytes for other in pinned)
     if need.memory_bytes + held > budget.memory_bytes:
         kind, needed, limit = "memory", need.memory_bytes, budget.memory_bytes
@@ -86,10 +89,10 @@ def cannot_fit(slot: Slot, need: Footprint, budget: Footprint, pinned: Sequence[
     names = [other.model.id for other in pinned]
     stay = f", and what is pinned stays loaded ({', '.join(names)})" if pinned else ""
     return ResourceExhausted(
-        f"Model {slot.model.id!r} needs {needed / BYTES_PER_GB:.2f} GB, but resources.max_{kind}_gb allows "
+        f"{what} needs {needed / BYTES_PER_GB:.2f} GB, but resources.max_{kind}_gb allows "
         f"{limit / BYTES_PER_GB:.2f} GB{stay}",
         details={
-            "model_id": slot.model.id,
+            **details,
             f"needed_{kind}_bytes": needed,
             f"max_{kind}_bytes": limit,
             "pinned_models": names,

@@ -13,6 +13,7 @@ from typing import Any
 from homelab_ai.looks import look
 from homelab_ai.models import memory, refusals
 from homelab_ai.models.catalogue import Catalogue, Kind, Model
+from homelab_ai.models.claims import Room
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.files import places
 from homelab_ai.models.files.downloads import Downloads, Progress
@@ -68,13 +69,18 @@ class LocalModels:
 
     @property
     def budget(self) -> Footprint:
-        """What all loaded models together may take."""
+        """What all loaded models, and whatever else has room of it, may take together."""
         return self._scheduler.budget
 
     @property
     def used(self) -> Footprint:
-        """What they take of it now."""
+        """What is taken of it now, by models and by others."""
         return self._scheduler.used
+
+    @property
+    def room(self) -> Room:
+        """Where others have their part of that budget: all that is not a model and takes memory."""
+        return self._scheduler.claims
 
     @property
     def most_requests(self) -> int:

@@ -16,8 +16,10 @@ import math
 from collections.abc import Coroutine
 from typing import Any
 
+from homelab_ai.errors import ServiceError
 from homelab_ai.models import memory, refusals
 from homelab_ai.models.batcher import Batcher
+from homelab_ai.models.claims import Claims
 from homelab_ai.models.clock import Clock, Timer
 from homelab_ai.models.files.downloads import DownloadFailed, Downloads
 from homelab_ai.models.footprints import Footprints
@@ -60,6 +62,8 @@ class Scheduler:
         self._observer = observer or Nobody()
         self._queue: list[Slot] = []
         """Models that are to be loaded and wait for room, in the order in which they were asked for."""
+        self.claims = Claims(clock, self.make_room)
+        """What takes memory beside models."""
         self._turns = Turns(settings.resources.max_concurrent_requests, clock)
         self._timer: Timer | None = None
         self._timer_due = math.inf
@@ -69,7 +73,7 @@ class Scheduler:
     @property
     def used(self) -> Footprint:
         """What is taken of the budget now, by hosts until they have ended and by loads as they are expected to be."""
-        return memory.total(slot.held for slot in self.slots)
+        return memory.total(slot.held for slot in self.slots) + self.claims.held
 
     async def unload(self, slot: Slot) -> None:
         """Unload the model once the requests that use it have been answered, and wait until its memory is back."""
@@ -92,7 +96,7 @@ class Scheduler:
             self.drain(slot.resident, "asked")
 
     def make_room(self) -> None:
-        """Let models go until what they take is within the budget, which is another one now."""
+        """Let as much go as it takes to be within the budget, when that or what is taken of it has changed."""
         self._let_go(self.used.missing(self.budget), overdrawn=True)
         self.settle()
 
@@ -118,6 +122,7 @@ class Scheduler:
                     task.cancel()
             if slot.resident:
                 self._stop(slot.resident)
+        await self.claims.close(refusals.closed())
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -188,9 +193,10 @@ class Scheduler:
             if slot.resident and slot.unload_at is not None and slot.unload_at <= now:
                 log.info("model %s is unloaded, unused for %.4g s", slot.model.id, now - slot.resident.last_used)
                 self.drain(slot.resident, "idle")
-        for slot in list(self._queue):
-            if not self._admit(slot):
-                break
+        if self._admit_claims():
+            for slot in list(self._queue):
+                if not self._admit(slot):
+                    break
         self._set_timer(now)
 
     def _forget_removed(self) -> None:
@@ -200,6 +206,12 @@ class Scheduler:
         kept = {slot.model.id for slot in self.slots}  # one of the same name may have been added meanwhile
         for model_id in {slot.model.id for slot in gone} - kept:
             self._observer.removed(model_id)
+
+    def _admit_claims(self) -> bool:
+        """Grant what there is room for. Returns whether models may be looked at."""
+        lacking = self.claims.admit(self.budget - self.used, self._unpinned, self._refuse_claim)
+        self._let_go(lacking)
+        return lacking == Footprint()
 
     def _admit(self, slot: Slot) -> bool:
         """Load the first model in the queue if it may be. Returns whether those behind it may be looked at."""
@@ -218,20 +230,34 @@ class Scheduler:
             slot.prepared, slot.reserved = False, need
             slot.loading = self._task(self._load(slot))
             return True
-        pinned = [other for other in self.slots if other.pinned and other.resident and not other.resident.draining]
-        if not need.fits(self.budget - memory.total(other.held for other in pinned)):
+        if not need.fits(self._unpinned):
             self._queue.remove(slot)
-            slot.refuse(refusals.cannot_fit(slot, need, self.budget, pinned))
+            what, details = f"Model {slot.model.id!r}", {"model_id": slot.model.id}
+            slot.refuse(refusals.cannot_fit(what, need, self.budget, self._pinned, details))
             return True
         self._let_go(need.missing(room))
         return False  # in the order of arrival, or a large model would wait for ever behind small ones
 
     def _let_go(self, missing: Footprint, newcomer: Resident | None = None, *, overdrawn: bool = False) -> None:
-        """Let as many models go as it takes to have so much back."""
+        """Let as much go as it takes to have so much back."""
+        missing = self.claims.let_go(missing)
         for slot in who_goes(self.slots, missing, newcomer, overdrawn=overdrawn):
             log.info("model %s has to go, to make room", slot.model.id)
             assert slot.resident
             self.drain(slot.resident, "room")
+
+    @property
+    def _pinned(self) -> list[Slot]:
+        """The models that make no room for others."""
+        return [slot for slot in self.slots if slot.pinned and slot.resident and not slot.resident.draining]
+
+    @property
+    def _unpinned(self) -> Footprint:
+        """What there could be for others, once all that may go has gone."""
+        return self.budget - memory.total(slot.held for slot in self._pinned)
+
+    def _refuse_claim(self, what: str, need: Footprint) -> ServiceError:
+        return refusals.cannot_fit(what, need, self.budget, self._pinned, {})
 
     def drain(self, resident: Resident, why: WhyUnloaded) -> None:
         """Take it out of service, and stop it when nobody has a lease on it."""

@@ -76,8 +76,8 @@ class ResourcesSettings(Section):
     )
     max_memory_gb: AmountOrAuto = Field(
         default="auto",
-        description="Main memory, in GB (of 1024 MB), that models together may take. auto is 60% of what this machine "
-        "or container has.",
+        description="Main memory, in GB (of 1024 MB), that models, the browser and what reads pages may take together. "
+        "auto is 60% of what this machine or container has.",
     )
     max_concurrent_requests: Count = Field(
         default=4, description="Model runs and page loads at work at the same time; further requests wait."
@@ -162,7 +162,9 @@ class CrawlSettings(Section):
     timeout_seconds: Amount = Field(default=30, description="Seconds after which a page is given up.")
     max_page_mb: Amount = Field(default=20, description="Most MB that one page may load, with all that belongs to it.")
     browser_idle_minutes: KeepAlive = Field(
-        default=5, description="Minutes without a page after which the browser ends; 0 ends it at once, -1 never."
+        default=5,
+        description="Minutes without a page after which the browser ends; 0 ends it at once, -1 never (but to make "
+        "room for a model).",
     )
     respect_robots: Annotated[Switch, Mark.RESERVED] = Field(
         default=False, description="Whether to stay away from pages that a site's robots.txt closes to programs."

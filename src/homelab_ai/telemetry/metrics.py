@@ -224,8 +224,12 @@ class Metrics:
             now, "model_download_bytes", "What is here of its last download since the start.", "downloaded_bytes"
         )
         for name, documentation, value in (
-            ("models_memory_used_bytes", "What models and loads take of the budget.", now.memory_used_bytes),
-            ("models_memory_budget_bytes", "Main memory that models may take.", now.memory_budget_bytes),
+            (
+                "models_memory_used_bytes",
+                "What models, loads, the browser and what reads pages take of the budget.",
+                now.memory_used_bytes,
+            ),
+            ("models_memory_budget_bytes", "Main memory that they may take.", now.memory_budget_bytes),
             ("models_gpu_memory_budget_bytes", "GPU memory that models may take.", now.gpu_memory_budget_bytes),
             ("config_last_reload_successful", "0 while the file cannot be used.", int(now.configuration_is_current)),
             ("config_last_reload_success_timestamp_seconds", "When it was read.", now.configuration_loaded_at),

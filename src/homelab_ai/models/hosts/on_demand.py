@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 from typing import Any
 
+from homelab_ai.models.claims import Claim, MakeClaim, uncounted
 from homelab_ai.models.clock import Clock, Timer
 from homelab_ai.models.hosts.host import Answer, Host, HostDied, HostPlan, StartHost
 
@@ -24,11 +25,14 @@ class EndsItsHost(Exception):
 class OnDemandHost:
     """One host at a time, started when it is wanted. Every method belongs to the event loop's thread."""
 
-    def __init__(self, start_host: StartHost, plan: HostPlan, clock: Clock) -> None:
+    def __init__(self, start_host: StartHost, plan: HostPlan, clock: Clock, claim: MakeClaim = uncounted) -> None:
+        """Make one that is not started. It waits for its `claim` before that."""
         self._start_host = start_host
         self._plan = plan
         self._clock = clock
+        self._make_claim = claim
         self._host: Host | None = None
+        self._claim: Claim | None = None
         self._starting = asyncio.Lock()
         self._waiting = 0
         self._timer: Timer | None = None
@@ -38,6 +42,11 @@ class OnDemandHost:
     def current(self) -> Host | None:
         """The process that there is now."""
         return self._host if self._host and self._host.alive else None
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work it is at, or has yet to do."""
+        return self._waiting
 
     def follow(self, plan: HostPlan) -> None:
         """Start it by this plan from now on. What it is at is done once more, by the next one."""
@@ -56,6 +65,8 @@ class OnDemandHost:
         finally:
             self._waiting -= 1
             self._set_timer()
+            if self._claim:
+                self._claim.worked()
 
     async def close(self) -> None:
         """End the process."""
@@ -79,8 +90,25 @@ class OnDemandHost:
     async def _running(self) -> Host:
         async with self._starting:  # one start, however many wait for it
             if not (self._host and self._host.alive):
-                self._host = await self._start_host(self._plan)
+                self._host = await self._start()
             return self._host
+
+    async def _start(self) -> Host:
+        claim = await self._make_claim(self._leave)
+        try:
+            host = await self._start_host(self._plan)
+        except BaseException:
+            claim.end()
+            raise
+        claim.hold(host)
+        self._claim = claim
+        return host
+
+    def _leave(self) -> bool:
+        if self._waiting:
+            return False
+        self._stop()
+        return True
 
     def _set_timer(self) -> None:
         if self._timer:
