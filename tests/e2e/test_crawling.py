@@ -32,7 +32,11 @@ SCRIPTED = """<!doctype html><html><head><title>Before</title></head><body><div 
 "<main><h1>After</h1><p>" + "What a script has written, and nobody else. ".repeat(9) + "</p></main>"</script>
 <img src="http://192.168.1.1/router.png"><script>fetch("http://10.0.0.1/").catch(() => 0)</script>
 </body></html>"""
+LEADS_AWAY = f"""<!doctype html><html><head><title>Only here</title>
+<script>location.href = "https://" + location.host + "/article"</script></head>
+<body><main><h1>Only here</h1><p>{SENTENCE} {SENTENCE}</p></main></body></html>"""
 PAGES = {
+    "/leads-away": ("text/html; charset=utf-8", LEADS_AWAY),
     "/article": ("text/html; charset=utf-8", ARTICLE),
     "/scripted": ("text/html; charset=utf-8", SCRIPTED),
     "/data": ("application/json", json.dumps({"temperature": 21.5})),
@@ -222,6 +226,17 @@ def test_headers_go_to_the_page_and_the_service_keeps_nothing(client: httpx.Clie
     assert Site.heard[-1] == ("/article", "Basic abc")
     client.post("/api/crawl", json={"url": f"{site}/article"})
     assert Site.heard[-1] == ("/article", "")
+
+
+def test_a_page_whose_script_leads_to_nothing_is_what_its_server_sends(client: httpx.Client, site: str) -> None:
+    page = client.post("/api/crawl", json={"url": f"{site}/leads-away", "wait_for_js": True}).json()
+    assert SENTENCE in page["text"]
+    assert (page["rendered"], page["complete"]) == (False, False)
+    assert page["notes"] == ["a script of it leads to another page, which cannot be loaded (ERR_SSL_PROTOCOL_ERROR)"]
+
+    answer = client.post("/api/crawl", json={"url": f"{site}/leads-away", "screenshot": True})
+    assert answer.status_code == 502
+    assert "a script of it leads to another page" in answer.json()["error"]["message"]
 
 
 def test_it_is_counted_and_seen(client: httpx.Client, site: str) -> None:

@@ -54,6 +54,10 @@ _NET_ERRORS = {
 }
 
 
+class LedAway(Exception):
+    """The page was there, but a script of it has led to one that cannot be loaded. The text says, as an error, why."""
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What is asked of the browser for one page."""
@@ -125,8 +129,8 @@ class Browser:
     async def render(self, url: str, passage: Passage, wishes: Wishes) -> Fetched:
         """Render a page. What is there after `wishes.seconds` is returned as incomplete.
 
-        Raises `CrawlBlocked`, `CrawlFailed`, `UnsupportedMediaType` for what is no page, `InvalidRequest` for a
-        selector that is none, or `RequestTimeout` when there is nothing by then. May be cancelled at any time.
+        Raises `CrawlBlocked`, `CrawlFailed`, `LedAway`, `UnsupportedMediaType` for what is no page, `InvalidRequest`
+        for a selector that is none, or `RequestTimeout` when there is nothing by then. May be cancelled at any time.
         """
         watch = Watch(passage)
         self._wanted += 1
@@ -302,6 +306,8 @@ def _raise_in_words(failure: RenderFailed, watch: Watch, wishes: Wishes) -> NoRe
             raise said from None
         case "net" if reason.startswith(("ERR_CERT", "ERR_SSL", "ERR_BAD_SSL")):
             raise CrawlFailed(f"The page's server cannot be trusted: its TLS is refused ({reason})") from None
+        case "led away":
+            raise LedAway(f"a script of it leads to another page, which cannot be loaded ({reason})") from None
         case "net":
             words = _NET_ERRORS.get(reason, reason if " " in reason else f"its server broke off ({reason})")
             raise failed(words) from None

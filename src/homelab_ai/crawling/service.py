@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from homelab_ai.crawling import http
 from homelab_ai.crawling.addresses import check_headers, checked
-from homelab_ai.crawling.browser import Browser, Wishes
+from homelab_ai.crawling.browser import Browser, LedAway, Wishes
 from homelab_ai.crawling.egress.addresses import Network
 from homelab_ai.crawling.egress.guard import Guard
 from homelab_ai.crawling.egress.passage import Passage
@@ -23,6 +23,7 @@ from homelab_ai.crawling.extraction.charset import decoded
 from homelab_ai.crawling.extraction.extracted import Extracted, ExtractionFailed, NotReadable
 from homelab_ai.crawling.extractor import Extractor
 from homelab_ai.crawling.pages import Fetched
+from homelab_ai.crawling.passage import failed
 from homelab_ai.crawling.rendering import is_html, needs_browser
 from homelab_ai.errors import (
     CrawlBlocked,
@@ -243,23 +244,33 @@ class CrawlService:
         self, url: str, order: Order, passage: Passage, left: Callable[[], float]
     ) -> tuple[Fetched, bool]:
         """Return the page, and whether a browser has shown it."""
-        if order.wait_for_js is True or order.screenshot or order.wait_for_selector:
-            return await self._rendered(url, order, passage, left()), True
-        plain = await http.fetch(
-            url,
-            passage,
-            headers=order.headers,
-            user_agent=self._settings.user_agent,
-            seconds=left(),
-            max_bytes=int(self._settings.max_page_mb * _MB),
-        )
+        wants_more = bool(order.screenshot or order.wait_for_selector)
+        if order.wait_for_js is True or wants_more:
+            try:
+                return await self._rendered(url, order, passage, left()), True
+            except LedAway as reason:
+                if wants_more:
+                    raise failed(str(reason)) from reason
+                plain = await self._plain(url, order, passage, left())  # what its server sends is better than nothing
+                return replace(plain, complete=False, notes=(*plain.notes, str(reason))), False
+        plain = await self._plain(url, order, passage, left())
         if order.wait_for_js is False or not await self._wants_browser(plain):
             return plain, False
         try:
             return await self._rendered(url, order, passage, left()), True
-        except ServiceError as error:  # what there is, is better than nothing
-            notes = (*plain.notes, f"might say more in a browser, but: {error.message}")
+        except (ServiceError, LedAway) as reason:
+            notes = (*plain.notes, f"might say more in a browser, but: {reason}")
             return replace(plain, notes=notes), False
+
+    async def _plain(self, url: str, order: Order, passage: Passage, seconds: float) -> Fetched:
+        return await http.fetch(
+            url,
+            passage,
+            headers=order.headers,
+            user_agent=self._settings.user_agent,
+            seconds=seconds,
+            max_bytes=int(self._settings.max_page_mb * _MB),
+        )
 
     @staticmethod
     async def _wants_browser(plain: Fetched) -> bool:

@@ -14,10 +14,9 @@ from typing import Any, Literal
 from playwright.async_api import BrowserContext, CDPSession, Error, Page, Request, Response
 
 from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
+from homelab_ai.crawling.engines import scripts
 
 _WORLD = "homelab-ai"
-_QUIET_MS = 150
-"""Without a change of the page or a request, after which it is taken to be ready."""
 _MOST_SECONDS_OF_NOISE = 3.0
 _RESERVE_SECONDS = 2.0
 _RESERVE_PART = 0.3
@@ -29,59 +28,12 @@ _SILENT_TYPES = frozenset({"image", "media", "font", "websocket", "eventsource",
 """Requests that are not waited for: they change no text, or never end."""
 _BLOCKED, _FAILED = BLOCKED.lower(), FAILED.lower()  # as Playwright writes the names of headers
 _NO_CONTENT = (204, 205)
+_REDIRECTS = 300
 _NO_WORDS = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
 _NET_ERROR = re.compile(r"net::(ERR_\w+)")
 _CRASH = re.compile(r"crashed|has been closed|Connection closed|Target closed", re.IGNORECASE)
 
-_MUTE = """
-window.alert = window.print = () => undefined;
-window.confirm = () => false;
-window.prompt = window.open = () => null;
-"""
-"""The driver dismisses dialogs too, but a loop of them could be ended only by ending the page."""
-
-_STATE = """
-new Promise(done => {
-  const state = () => Object.getOwnPropertyDescriptor(Document.prototype, "readyState").get.call(document);
-  const look = () => { if (STATES.includes(state())) done(true); };
-  EventTarget.prototype.addEventListener.call(document, "readystatechange", look);
-  look();
-})
-"""
-_PARSED = _STATE.replace("STATES", '["interactive", "complete"]')
-_LOADED = _STATE.replace("STATES", '["complete"]')
-
-_QUIET = """
-new Promise(done => {
-  const scripts = Document.prototype.getElementsByTagName.call(document, "script").length;
-  const frames = Document.prototype.getElementsByTagName.call(document, "iframe").length;
-  if (!scripts && !frames) { done(true); return; }
-  let timer;
-  const observer = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(ready, QUIET_MS); });
-  const ready = () => { observer.disconnect(); done(true); };
-  observer.observe(document, {subtree: true, childList: true, characterData: true});
-  timer = setTimeout(ready, QUIET_MS);
-})
-""".replace("QUIET_MS", str(_QUIET_MS))
-
-_READ = """
-(() => {
-  const of = name => Object.getOwnPropertyDescriptor(Document.prototype, name).get.call(document);
-  const root = of("documentElement");
-  const html = root ? root.outerHTML : "";
-  return {html: html.slice(0, MAX), cut: html.length > MAX, title: String(of("title")).slice(0, 2000),
-          url: location.href, html5: of("compatMode") === "CSS1Compat"};
-})()
-"""
-
-_SIZE = """
-(() => {
-  const root = Object.getOwnPropertyDescriptor(Document.prototype, "documentElement").get.call(document);
-  return root ? Math.max(root.scrollHeight, root.clientHeight) : 0;
-})()
-"""
-
-Kind = Literal["timeout", "crashed", "failed", "net", "blocked", "selector", "download"]
+Kind = Literal["timeout", "crashed", "failed", "net", "led away", "blocked", "selector", "download"]
 
 
 class PageError(Exception):
@@ -111,6 +63,11 @@ class _Main:
     empty: bool = False
     """An error without a word: the browser shows a page of its own then."""
 
+    @property
+    def was_there(self) -> bool:
+        """Whether a page had come, before a script or the page itself asked for another."""
+        return self.response is not None and not _REDIRECTS <= self.response.status < _REDIRECTS + 100
+
 
 @dataclass
 class Visit:
@@ -131,7 +88,7 @@ class Visit:
     async def carry_out(self) -> Rendered:
         """Load the page and read it. Raises `PageError`, `TimeoutError`, or Playwright's errors."""
         async with asyncio.timeout_at(self.end):
-            await self.context.add_init_script(_MUTE)
+            await self.context.add_init_script(scripts.MUTE)
             page = await self.context.new_page()
             cdp = await self.context.new_cdp_session(page)
             crashed = asyncio.Event()
@@ -186,7 +143,7 @@ class Visit:
 
     async def _get_ready(self, page: Page, cdp: CDPSession) -> None:
         """Wait until there is nothing more to wait for."""
-        await self._until(cdp, _PARSED)
+        await self._until(cdp, scripts.PARSED)
         if selector := self.wish["wait_for_selector"]:
             try:
                 await page.wait_for_selector(f"css={selector}", state="attached", timeout=0)
@@ -200,7 +157,7 @@ class Visit:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MOST_SECONDS_OF_NOISE):
                 if self.wish["screenshot"]:
-                    await self._until(cdp, _LOADED)
+                    await self._until(cdp, scripts.LOADED)
                 await self._be_quiet(cdp)
 
     async def _until(self, cdp: CDPSession, script: str) -> None:
@@ -209,18 +166,23 @@ class Visit:
         The driver's own waiting never ends for a document that starts a download while it is being parsed.
         """
         while not await self._evaluate(cdp, script):  # noqa: ASYNC110 - it is the page that knows, not we
-            await asyncio.sleep(_QUIET_MS / 3000)
+            await asyncio.sleep(scripts.QUIET_MS / 3000)
 
     async def _be_quiet(self, cdp: CDPSession) -> None:
         while True:
             started = self._started
-            if not self._open and await self._evaluate(cdp, _QUIET) and started == self._started and not self._open:
+            if (
+                not self._open
+                and await self._evaluate(cdp, scripts.QUIET)
+                and started == self._started
+                and not self._open
+            ):
                 return
-            await asyncio.sleep(_QUIET_MS / 3000)
+            await asyncio.sleep(scripts.QUIET_MS / 3000)
 
     async def _read(self, cdp: CDPSession) -> dict[str, Any]:
         """Read the page, which may be on its way to another one just now."""
-        script = _READ.replace("MAX", str(self.wish["max_bytes"]))
+        script = scripts.READ.replace("MAX", str(self.wish["max_bytes"]))
         while (seen := await self._evaluate(cdp, script)) is None:
             self._complete = False
             await self._stop(cdp)
@@ -230,7 +192,7 @@ class Visit:
         full = self.wish["screenshot"] == "full_page"
         options: dict[str, Any] = {"type": "png", "timeout": 0, "animations": "allow", "caret": "initial"}
         if full:
-            height = await self._evaluate(cdp, _SIZE) or 0
+            height = await self._evaluate(cdp, scripts.SIZE) or 0
             if height > _TALLEST_PX:
                 self._notes.append(f"the screenshot ends after {_TALLEST_PX} of {int(height)} pixels")
             viewport = page.viewport_size or {"width": 1280, "height": 800}
@@ -372,7 +334,7 @@ class Visit:
         self._check_the_guard()
         if page.url.startswith("chrome-error:"):
             found = _NET_ERROR.search(self._main.failure or "")
-            raise PageError("net", found[1] if found else "")
+            raise PageError("led away" if self._main.was_there else "net", found[1] if found else "")
 
     def _check_the_guard(self) -> None:
         response = self._main.response

@@ -1,0 +1,52 @@
+"""What is run in a page: in a world of its own, but for `MUTE`, and by nothing that the page's scripts can replace."""
+
+QUIET_MS = 150
+"""Without a change of the page or a request, after which it is taken to be ready."""
+
+MUTE = """
+window.alert = window.print = () => undefined;
+window.confirm = () => false;
+window.prompt = window.open = () => null;
+"""
+"""The driver dismisses dialogs too, but a loop of them could be ended only by ending the page."""
+
+STATE = """
+new Promise(done => {
+  const state = () => Object.getOwnPropertyDescriptor(Document.prototype, "readyState").get.call(document);
+  const look = () => { if (STATES.includes(state())) done(true); };
+  EventTarget.prototype.addEventListener.call(document, "readystatechange", look);
+  look();
+})
+"""
+PARSED = STATE.replace("STATES", '["interactive", "complete"]')
+LOADED = STATE.replace("STATES", '["complete"]')
+
+QUIET = """
+new Promise(done => {
+  const scripts = Document.prototype.getElementsByTagName.call(document, "script").length;
+  const frames = Document.prototype.getElementsByTagName.call(document, "iframe").length;
+  if (!scripts && !frames) { done(true); return; }
+  let timer;
+  const observer = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(ready, QUIET_MS); });
+  const ready = () => { observer.disconnect(); done(true); };
+  observer.observe(document, {subtree: true, childList: true, characterData: true});
+  timer = setTimeout(ready, QUIET_MS);
+})
+""".replace("QUIET_MS", str(QUIET_MS))
+
+READ = """
+(() => {
+  const of = name => Object.getOwnPropertyDescriptor(Document.prototype, name).get.call(document);
+  const root = of("documentElement");
+  const html = root ? root.outerHTML : "";
+  return {html: html.slice(0, MAX), cut: html.length > MAX, title: String(of("title")).slice(0, 2000),
+          url: location.href, html5: of("compatMode") === "CSS1Compat"};
+})()
+"""
+
+SIZE = """
+(() => {
+  const root = Object.getOwnPropertyDescriptor(Document.prototype, "documentElement").get.call(document);
+  return root ? Math.max(root.scrollHeight, root.clientHeight) : 0;
+})()
+"""
