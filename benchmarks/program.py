@@ -4,16 +4,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
 class Program:
     """A program of ours that reads one JSON value a line and answers with the seconds that it took."""
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        python: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it, by another interpreter where it needs what this one has not."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            env=os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+            [python or sys.executable, "-m", module, *arguments],
+            env=os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | dict(environment or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
