@@ -15,6 +15,7 @@ from playwright.async_api import BrowserContext, CDPSession, Error, Page, Reques
 
 from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
 from homelab_ai.crawling.engines import scripts
+from homelab_ai.crawling.engines.interception import Interception
 
 _WORLD = "homelab-ai"
 _MOST_SECONDS_OF_NOISE = 3.0
@@ -23,7 +24,6 @@ _RESERVE_PART = 0.3
 """Of the time that there is, what is kept for reading the page: the smaller of the two."""
 _STOP_SECONDS = 0.5
 _TALLEST_PX = 16_384
-_HEAVY = ("Image", "Media", "Font")
 _SILENT_TYPES = frozenset({"image", "media", "font", "websocket", "eventsource", "ping", "texttrack", "manifest"})
 """Requests that are not waited for: they change no text, or never end."""
 _BLOCKED, _FAILED = BLOCKED.lower(), FAILED.lower()  # as Playwright writes the names of headers
@@ -113,7 +113,7 @@ class Visit:
     async def _load_and_read(self, page: Page, cdp: CDPSession) -> Rendered:
         self._listen(page)
         self._frame = (await cdp.send("Page.getFrameTree"))["frameTree"]["frame"]["id"]
-        await self._intercept(cdp)
+        await Interception(cdp, self.wish, self._in_background).start()
         left = self.end - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(self.end) as limit:
@@ -256,39 +256,6 @@ class Visit:
         page.on("requestfinished", finished)
         page.on("requestfailed", failed)
         page.on("response", answered)
-
-    async def _intercept(self, cdp: CDPSession) -> None:
-        """Leave out what is heavy, and have the caller's headers go to the page's own origin.
-
-        By the protocol itself, because Playwright's routes would ask for each request, and send headers that they have
-        added along to wherever a request is redirected.
-        """
-        headers: dict[str, str] = self.wish["headers"]
-        patterns: list[dict[str, str]] = []
-        if not self.wish["screenshot"]:
-            patterns += [{"resourceType": kind} for kind in _HEAVY]
-        if headers:
-            patterns.append({"urlPattern": self.wish["origin"] + "/*"})
-        if not patterns:
-            return
-        cdp.on("Fetch.requestPaused", lambda event: self._in_background(self._go_on(cdp, event)))
-        await cdp.send("Fetch.enable", {"patterns": patterns})
-
-    async def _go_on(self, cdp: CDPSession, event: dict[str, Any]) -> None:
-        request, method = {"requestId": event["requestId"]}, "Fetch.continueRequest"
-        if event["resourceType"] in _HEAVY and not self.wish["screenshot"]:
-            method, parameters = "Fetch.failRequest", request | {"errorReason": "BlockedByClient"}
-        else:
-            parameters = request
-            if (event["request"]["url"] + "/").startswith(self.wish["origin"] + "/"):
-                own = {name.lower() for name in self.wish["headers"]}
-                sent = {name: value for name, value in event["request"]["headers"].items() if name.lower() not in own}
-                sent |= self.wish["headers"]
-                parameters |= {"headers": [{"name": name, "value": value} for name, value in sent.items()]}
-        try:
-            await cdp.send(method, parameters)
-        except Error:  # it is not wanted any more, or has headers that no browser sends: it must not wait for ever
-            await cdp.send("Fetch.failRequest", {"requestId": event["requestId"], "errorReason": "Failed"})
 
     def _in_background(self, work: Any) -> None:
         async def quietly() -> None:
