@@ -44,6 +44,7 @@ from homelab_ai.configuration import Configuration
 from homelab_ai.crawling.browser import Browser
 from homelab_ai.crawling.egress.guard import Guard
 from homelab_ai.crawling.extractor import Extractor
+from homelab_ai.crawling.politeness import Politeness
 from homelab_ai.crawling.service import CrawlService
 from homelab_ai.embedding import service as embedding
 from homelab_ai.embedding.service import EmbeddingService
@@ -103,7 +104,8 @@ def create_app(
             guard = Guard(clock=time, own_ports={settings.server.port})
             browser = Browser(settings.crawl, time, room=registry.room)
             extractor = Extractor(start_host, time, room=registry.room)
-            pages = CrawlService(guard, browser, extractor, settings, measured)
+            politeness = Politeness(time, settings.crawl)
+            pages = CrawlService(guard, browser, extractor, politeness, settings, watcher=measured)
             embeddings, captions = EmbeddingService(registry, settings), CaptionService(registry, decoder, settings)
 
             def apply(changed: Settings) -> None:

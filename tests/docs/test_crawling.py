@@ -5,7 +5,7 @@ import re
 import yaml
 
 from homelab_ai.api.crawl import CrawlRequest
-from homelab_ai.crawling import browser
+from homelab_ai.crawling import browser, http, politeness, robots, service
 from homelab_ai.settings import CrawlSettings
 from support.server import REPOSITORY
 
@@ -34,3 +34,17 @@ def test_the_numbers_are_those_of_the_browser() -> None:
     assert f"replaced after {browser._PAGES_OF_ONE_BROWSER} pages" in CRAWLING
     assert browser._PAGES_AT_ONCE == 4
     assert "four pages at once" in CRAWLING
+
+
+def test_the_numbers_of_politeness_are_those_of_the_code() -> None:
+    (section,) = re.findall(r"^## robots\.txt and politeness\n(.*?)^## ", CRAWLING, re.DOTALL | re.MULTILINE)
+    assert http.USER_AGENT.endswith(" homelab-ai-api)")
+    for text, number in (
+        ("no answer within 10 s", robots._FETCH_SECONDS == 10),
+        ("holds for an\n  hour", robots._HOLDS_SECONDS == 3600),
+        ("512 KiB of it are read", robots._MOST_BYTES == 512 * 1024),
+        ("up to 30 s", politeness._LONGEST_CRAWL_DELAY == 30),
+        ("less than a quarter of its time", service._LEAST_PART == 0.25),
+    ):
+        assert text in section
+        assert number, text

@@ -9,6 +9,7 @@ import pytest
 from homelab_ai.crawling import browser as module
 from homelab_ai.crawling.browser import Browser, Wishes
 from homelab_ai.crawling.browser_process import Answer, BrowserDied, BrowserProcess, BrowserStartFailed, RenderFailed
+from homelab_ai.crawling.passage import MayGo
 from homelab_ai.errors import CrawlBlocked, CrawlFailed, RequestTimeout, ServiceError
 from homelab_ai.settings import CrawlSettings
 from support.clock import Clock
@@ -36,7 +37,7 @@ class FakeProcess(BrowserProcess):
     def alive(self) -> bool:
         return not (self.stopped or self.killed)
 
-    async def render(self, wish: dict[str, Any]) -> Answer:
+    async def render(self, wish: dict[str, Any], may_go: MayGo | None = None) -> Answer:
         self.pages += 1
         self.wishes.append(wish)
         self.at_once += 1

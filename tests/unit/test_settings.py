@@ -155,6 +155,7 @@ def test_accepted(path: str, given: Any, expected: Any) -> None:
         ("resources.max_queued_requests", -1, "expected a whole number of at least 0"),
         ("batching.window_ms", -1, "expected a number from 0 to a billion"),
         ("crawl.user_agent", "a\r\nCookie: b", "expected text on one line"),
+        ("crawl.delay_seconds", 3601, "expected a number from 0 to 3600"),
     ],
 )
 def test_refused(path: str, given: Any, message: str) -> None:
@@ -322,14 +323,9 @@ def test_nothing_reserved_is_in_use_by_default() -> None:
     assert reserved_in_use(Settings()) == []
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("crawl.respect_robots", True),
-    ],
-)
-def test_reserved_settings_are_named_when_they_are_used(path: str, value: Any) -> None:
-    assert reserved_in_use(Settings.model_validate(nested(path, value))) == [path]
+def test_reserved_settings_are_named_when_they_are_used() -> None:
+    models = nested("models.text_embedding", [entry(prompts={"query": "query: "})])
+    assert reserved_in_use(Settings.model_validate(models)) == ["models.text_embedding[0].prompts"]
 
 
 @pytest.mark.parametrize(
@@ -369,6 +365,8 @@ def test_reserved_settings_are_named_when_they_are_used(path: str, value: Any) -
         ("crawl.timeout_seconds", 1),
         ("crawl.max_page_mb", 1),
         ("crawl.browser_idle_minutes", 1),
+        ("crawl.respect_robots", True),
+        ("crawl.delay_seconds", 1),
         (
             "models.text_embedding",
             [entry(device="cpu", precision="float32", max_length=5, aliases=["x"], keep_alive_minutes=5)],

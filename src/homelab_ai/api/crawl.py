@@ -116,7 +116,8 @@ async def crawl(request: Request, body: Annotated[CrawlRequest, Body()]) -> Resp
     """Fetch a page and send its main content as plain text, and whatever else of it is asked for.
 
     Only public addresses are fetched, and those that the configuration opens (`crawl.allow_networks`, `allow_hosts`):
-    the page, whatever it redirects to, and everything that it loads.
+    the page, whatever it redirects to, and everything that it loads. Nor is a page that a
+    robots.txt closes, where `crawl.respect_robots` is on.
     """
     context, services = context_of(request.scope), services_of(request.scope)
     order = Order(

@@ -22,7 +22,7 @@ from homelab_ai.crawling.browser_process import (
     RenderFailed,
 )
 from homelab_ai.crawling.pages import Fetched
-from homelab_ai.crawling.passage import Passage, Watch, blocked, failed
+from homelab_ai.crawling.passage import MayGo, Passage, Watch, blocked, failed
 from homelab_ai.errors import CrawlFailed, InvalidRequest, RequestTimeout, UnsupportedMediaType
 from homelab_ai.models.claims import Claim, MakeClaim, Room, uncounted
 from homelab_ai.models.clock import Clock, Timer
@@ -73,6 +73,7 @@ class Wishes:
     """For the page's own origin."""
     user_agent: str | None = None
     """None: the browser's own."""
+    may_go: MayGo | None = None
 
 
 StartBrowser = Callable[[dict[str, Any]], Awaitable[BrowserProcess]]
@@ -130,7 +131,8 @@ class Browser:
         """Render a page. What is there after `wishes.seconds` is returned as incomplete.
 
         Raises `CrawlBlocked`, `CrawlFailed`, `LedAway`, `UnsupportedMediaType` for what is no page, `InvalidRequest`
-        for a selector that is none, or `RequestTimeout` when there is nothing by then. May be cancelled at any time.
+        for a selector that is none, `RequestTimeout` when there is nothing by then, or what `wishes.may_go` raises.
+        May be cancelled at any time.
         """
         watch = Watch(passage)
         self._wanted += 1
@@ -177,7 +179,7 @@ class Browser:
                     waiting.reschedule(end + _GRACE_SECONDS)
                     at_it = process
                     try:
-                        return await process.render(_wish(url, passage, wishes, end - loop.time()))
+                        return await process.render(_wish(url, passage, wishes, end - loop.time()), wishes.may_go)
                     except BrowserDied:
                         log.warning("the browser has died under a page")
                     except RenderFailed as failure:
@@ -282,6 +284,7 @@ def _wish(url: str, passage: Passage, wishes: Wishes, seconds: float) -> dict[st
         "wait_for_selector": wishes.wait_for_selector,
         "headers": dict(wishes.headers),
         "user_agent": wishes.user_agent,
+        "asks": wishes.may_go is not None,
     }
 
 

@@ -13,10 +13,11 @@ import signal
 import socket
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from homelab_ai.crawling import processes
+from homelab_ai.crawling.passage import MayGo
 from homelab_ai.models import memory
 from homelab_ai.models.hosts import wire
 from homelab_ai.models.memory import Footprint
@@ -54,6 +55,15 @@ class Answer:
     screenshot: bytes
 
 
+@dataclass
+class _Rendering:
+    """A page that the process is at."""
+
+    answer: asyncio.Future[Answer]
+    may_go: MayGo | None
+    questions: set[asyncio.Task[None]] = field(default_factory=set)
+
+
 class BrowserProcess:
     """One running browser. Use `start`; every method belongs to the event loop's thread."""
 
@@ -67,7 +77,7 @@ class BrowserProcess:
         self._channel = channel
         self._writer: asyncio.StreamWriter | None = None
         self._numbers = itertools.count()
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._waiting: dict[int, _Rendering] = {}
         self._done = asyncio.Event()
         """Set whenever a page is done."""
         self._gone = False
@@ -113,14 +123,17 @@ class BrowserProcess:
         """How many pages it is at."""
         return len(self._waiting)
 
-    async def render(self, wish: dict[str, Any]) -> Answer:
-        """Have one page rendered. Raises `RenderFailed` or `BrowserDied`; may be cancelled at any time."""
+    async def render(self, wish: dict[str, Any], may_go: MayGo | None = None) -> Answer:
+        """Have one page rendered.
+
+        Raises `RenderFailed`, `BrowserDied`, or what `may_go` raises; may be cancelled at any time.
+        """
         if self._gone:
             raise BrowserDied
         number = next(self._numbers)
         self.pages += 1
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        self._waiting[number] = rendering = _Rendering(answer, may_go)
         try:
             self._send({"id": number, "render": wish})
             return await answer
@@ -129,6 +142,8 @@ class BrowserProcess:
             raise
         finally:
             self._waiting.pop(number, None)
+            for question in rendering.questions:
+                question.cancel()
             self._done.set()
 
     async def idle(self) -> None:
@@ -210,16 +225,31 @@ class BrowserProcess:
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
                 header, body = await wire.read(reader)
-                answer = self._waiting.get(header["id"])
-                if not answer or answer.done():
+                rendering = self._waiting.get(header["id"])
+                if not rendering or (answer := rendering.answer).done():
                     continue  # whoever asked has gone
-                if "error" in header:
+                if "may_go" in header:
+                    question = asyncio.create_task(self._answer(rendering, header))
+                    rendering.questions.add(question)
+                    question.add_done_callback(rendering.questions.discard)
+                elif "error" in header:
                     answer.set_exception(RenderFailed(header["error"], header["reason"]))
                 else:
                     size = header["html_bytes"]
                     answer.set_result(Answer(header["page"], body[:size], body[size:]))
         self._gone = True
         self._close()
+
+    async def _answer(self, rendering: _Rendering, asked: wire.Header) -> None:
+        """Let the page go where it is about to, or end it."""
+        try:
+            if rendering.may_go:
+                await rendering.may_go(asked["may_go"])
+            self._send({"id": asked["id"], "go": asked["question"]})
+        except Exception as error:  # noqa: BLE001 - whoever waits for the page is told, whatever it is
+            self._send({"id": asked["id"], "cancel": True})
+            if not rendering.answer.done():
+                rendering.answer.set_exception(error)
 
     def _send(self, header: wire.Header) -> None:
         if self._writer and not self._writer.is_closing():
@@ -240,9 +270,9 @@ class BrowserProcess:
         await asyncio.to_thread(_clear_away, self._folder)
         if self._reading:
             await self._reading  # what it has answered before its end counts
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(BrowserDied())
+        for rendering in self._waiting.values():
+            if not rendering.answer.done():
+                rendering.answer.set_exception(BrowserDied())
 
 
 def _clear_away(folder: str) -> None:

@@ -17,7 +17,7 @@ import httpx2
 from homelab_ai.crawling import decoding
 from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
 from homelab_ai.crawling.pages import Fetched
-from homelab_ai.crawling.passage import Passage, Watch, blocked, failed
+from homelab_ai.crawling.passage import MayGo, Passage, Watch, blocked, failed
 from homelab_ai.errors import CrawlFailed, RequestTimeout, ServiceError
 
 # It would log the address of each page.
@@ -40,14 +40,15 @@ async def fetch(
     user_agent: str | None,
     seconds: float,
     max_bytes: int,
+    may_go: MayGo | None = None,
 ) -> Fetched:
     """Fetch a page. What has come after so many seconds, or in so many bytes, is returned as incomplete.
 
     `headers` go to the origin of `url` and to no other, cookies live as long as this call.
 
-    Raises `CrawlBlocked`, `CrawlFailed`, or `RequestTimeout` when there is nothing by then.
+    Raises `CrawlBlocked`, `CrawlFailed`, or `RequestTimeout` when there is nothing by then, or what `may_go` raises.
     """
-    fetching = _Fetching(passage, headers, user_agent or USER_AGENT, max_bytes, Watch(passage))
+    fetching = _Fetching(passage, headers, user_agent or USER_AGENT, max_bytes, may_go, Watch(passage))
     try:
         async with asyncio.timeout(seconds):
             await fetching.follow(url)
@@ -76,6 +77,7 @@ class _Fetching:
     headers: Mapping[str, str]
     user_agent: str
     max_bytes: int
+    may_go: MayGo | None
     watch: Watch
     url: str = ""
     status: int = 0
@@ -103,6 +105,8 @@ class _Fetching:
         ours = {"User-Agent": self.user_agent, "Accept": _ACCEPT, "Accept-Encoding": decoding.ACCEPTED}
         own = dict(self.headers)
         for _ in range(_MAX_REDIRECTS + 1):
+            if self.may_go:
+                await self.may_go(str(target))
             sent = httpx2.Headers(ours)
             if _origin(target) == home:
                 sent.update(own)

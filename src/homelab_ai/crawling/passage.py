@@ -1,9 +1,12 @@
 """What fetching needs of the guard: a forward proxy on loopback, with credentials of its own for each crawl."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from homelab_ai.errors import CrawlBlocked, CrawlFailed
+
+MayGo = Callable[[str], Awaitable[None]]
+"""Asked before the page itself is fetched, and before each one that it leads to; raises where that may not be."""
 
 
 class Passage(Protocol):

@@ -24,6 +24,7 @@ from homelab_ai.crawling.extraction.extracted import Extracted, ExtractionFailed
 from homelab_ai.crawling.extractor import Extractor
 from homelab_ai.crawling.pages import Fetched
 from homelab_ai.crawling.passage import failed
+from homelab_ai.crawling.politeness import Politeness
 from homelab_ai.crawling.rendering import is_html, needs_browser
 from homelab_ai.errors import (
     CrawlBlocked,
@@ -43,6 +44,8 @@ _FOR_READING_SECONDS = 2.0
 """Of the time for a page, left for reading what was fetched; less where there is less."""
 _LEAST_SECONDS = 1.0
 """For reading, where fetching has taken all of the time."""
+_LEAST_PART = 0.25
+"""Of the time for a page, to be left when others have had their turn; with less, it is not even begun."""
 _BLOCKED_SHOWN = 50
 _DENIED = frozenset({401, 403, 406, 429, 503})
 """Statuses with which servers keep out what does not look like a browser."""
@@ -108,10 +111,18 @@ class CrawlService:
     """Reads web pages. Every method belongs to the event loop's thread."""
 
     def __init__(
-        self, guard: Guard, browser: Browser, extractor: Extractor, settings: Settings, watcher: Watcher | None = None
+        self,
+        guard: Guard,
+        browser: Browser,
+        extractor: Extractor,
+        politeness: Politeness,
+        settings: Settings,
+        *,
+        watcher: Watcher | None = None,
     ) -> None:
         self.browser = browser
         self._guard = guard
+        self._politeness = politeness
         self._extractor = extractor
         self._watcher = watcher
         self._at_work = 0
@@ -124,6 +135,7 @@ class CrawlService:
         self._settings = settings.crawl
         self._most = settings.resources.max_concurrent_requests + settings.resources.max_queued_requests
         self.browser.follow(settings.crawl)
+        self._politeness.follow(settings.crawl)
 
     def listens_on(self, port: int) -> None:
         """Take note of a port of this service, which no page may reach whatever is opened."""
@@ -176,10 +188,10 @@ class CrawlService:
             remaining = deadline - time.monotonic()
             return max(0.05, remaining - min(_FOR_READING_SECONDS, seconds / 4))
 
-        async with self._place(seconds):
-            if left() < seconds / 4:
-                raise _others_first(seconds)
-            async with self._passage(order, left()) as passage:
+        policy = self._policy(order)
+        latest = deadline - seconds * _LEAST_PART
+        async with self._politeness.turn(url, policy, latest - started), self._place(latest - time.monotonic()):
+            async with self._passage(policy, left()) as passage:
                 try:
                     fetched, rendered = await self._fetched(url, order, passage, left)
                 finally:
@@ -213,14 +225,24 @@ class CrawlService:
             async with asyncio.timeout(seconds):
                 await self._places.acquire()
         except TimeoutError:
-            raise _others_first(seconds) from None
+            raise ResourceExhausted(
+                "Other pages come first, and leave this one too little of its time", retry_after_seconds=5
+            ) from None
         try:
             yield
         finally:
             self._places.release()
 
+    def _policy(self, order: Order) -> Policy:
+        settings = self._settings
+        return Policy(
+            allow_networks=(*settings.allow_networks, *order.allow_networks),
+            allow_hosts=settings.allow_hosts,
+            allow_ports=settings.allow_ports,
+        )
+
     @contextlib.asynccontextmanager
-    async def _passage(self, order: Order, seconds: float) -> AsyncIterator[Passage]:
+    async def _passage(self, policy: Policy, seconds: float) -> AsyncIterator[Passage]:
         if not self._started:  # with the first page: a service that reads none opens no port
             # With a context of its own: what it logs later must not carry this request's id.
             self._started = asyncio.create_task(self._guard.start(), context=contextvars.Context())
@@ -231,13 +253,8 @@ class CrawlService:
             if self._started is started:
                 self._started = None
             raise CrawlFailed(f"The service's own way out could not be opened: {error.strerror}") from error
-        settings = self._settings
-        policy = Policy(
-            allow_networks=(*settings.allow_networks, *order.allow_networks),
-            allow_hosts=settings.allow_hosts,
-            allow_ports=settings.allow_ports,
-        )
-        async with self._guard.passage(policy, max_bytes=int(settings.max_page_mb * _MB), seconds=seconds) as passage:
+        max_bytes = int(self._settings.max_page_mb * _MB)
+        async with self._guard.passage(policy, max_bytes=max_bytes, seconds=seconds) as passage:
             yield passage
 
     async def _fetched(
@@ -270,6 +287,7 @@ class CrawlService:
             user_agent=self._settings.user_agent,
             seconds=seconds,
             max_bytes=int(self._settings.max_page_mb * _MB),
+            may_go=self._politeness.may_go(passage),
         )
 
     @staticmethod
@@ -285,6 +303,7 @@ class CrawlService:
             wait_for_selector=order.wait_for_selector,
             headers=order.headers,
             user_agent=self._settings.user_agent,
+            may_go=self._politeness.may_go(passage),
         )
         return await self.browser.render(url, passage, wishes)
 
@@ -310,10 +329,6 @@ def _check_goes_together(order: Order) -> None:
         for name, wish in (("screenshot", order.screenshot), ("wait_for_selector", order.wait_for_selector)):
             if wish:
                 raise InvalidRequest.at(name, "takes a browser; leave wait_for_js out, or set it to true")
-
-
-def _others_first(seconds: float) -> ResourceExhausted:
-    return ResourceExhausted(f"Other pages were being read for most of {seconds:g} s", retry_after_seconds=5)
 
 
 def _html(fetched: Fetched) -> str | None:

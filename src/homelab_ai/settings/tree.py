@@ -20,13 +20,13 @@ from homelab_ai.settings.values import (
     AmountOrZero,
     Count,
     CountOrZero,
+    Delay,
     Device,
     Folder,
     HostName,
     HostOrDomain,
     KeepAlive,
     Many,
-    Mark,
     Network,
     Port,
     Switch,
@@ -166,8 +166,13 @@ class CrawlSettings(Section):
         description="Minutes without a page after which the browser ends; 0 ends it at once, -1 never (but to make "
         "room for a model).",
     )
-    respect_robots: Annotated[Switch, Mark.RESERVED] = Field(
+    respect_robots: Switch = Field(
         default=False, description="Whether to stay away from pages that a site's robots.txt closes to programs."
+    )
+    delay_seconds: Delay = Field(
+        default=0,
+        description="Seconds between two pages of the same host, which then come one after the other. 0: as many at "
+        "once as there are places. With respect_robots, the Crawl-delay of a robots.txt counts, too.",
     )
     user_agent: Text | None = Field(default=None, description="How to introduce itself to sites. null: as the browser.")
 

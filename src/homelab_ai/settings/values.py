@@ -123,6 +123,7 @@ AmountOrAuto = Annotated[
     Literal["auto"] | Annotated[float, Field(gt=0, le=_MOST)],
     expecting("auto, or a number above 0, a billion at most"),
 ]
+Delay = Annotated[float, Field(ge=0, le=3600), expecting("a number from 0 to 3600")]
 Port = Annotated[int, Field(ge=1, le=65535), expecting("a whole number from 1 to 65535")]
 
 _QUOTES = "(a number or a word like yes, no or null needs quotes)"

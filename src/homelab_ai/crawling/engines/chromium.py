@@ -17,6 +17,7 @@ from typing import Any, Self
 from playwright.async_api import Browser, BrowserContext, Error, Playwright, ViewportSize, async_playwright
 
 from homelab_ai.crawling import processes
+from homelab_ai.crawling.engines.interception import Ask
 from homelab_ai.crawling.engines.visit import PageError, Rendered, Visit
 
 _LAUNCH_SECONDS = 20.0
@@ -117,12 +118,12 @@ class Chromium:
             return cls(playwright, browser, {"version": browser.version, "sandboxed": sandbox})
         raise LaunchFailed("it does not start")
 
-    async def render(self, wish: Mapping[str, Any]) -> Rendered:
+    async def render(self, wish: Mapping[str, Any], ask: Ask) -> Rendered:
         """Render one page, in a context of its own. Raises `PageError`."""
         end = asyncio.get_running_loop().time() + wish["seconds"]
         try:
             async with self._context(wish, end) as context:
-                return await Visit(context, wish, end).carry_out()
+                return await Visit(context, wish, end, ask).carry_out()
         except TimeoutError:
             raise PageError("timeout", "") from None
         except Error as error:

@@ -4,7 +4,7 @@ By the protocol itself, because Playwright's routes would ask for each request, 
 along to wherever a request is redirected.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,19 @@ from playwright.async_api import CDPSession, Error
 
 _HEAVY = ("Image", "Media", "Font")
 
+Ask = Callable[[str], Awaitable[None]]
+"""Returns when the page may go to this address."""
+
 
 @dataclass(frozen=True)
 class Interception:
-    """Leaves out what is heavy, and has the caller's headers go to the page's own origin."""
+    """Leaves out what is heavy, has the caller's headers go to the page's own origin, and asks where that is wished."""
 
     cdp: CDPSession
     wish: Mapping[str, Any]
+    frame: str
+    """What the protocol calls the page itself."""
+    ask: Ask
     in_background: Callable[[Coroutine[Any, Any, None]], None]
 
     async def start(self) -> None:
@@ -28,6 +34,8 @@ class Interception:
             patterns += [{"resourceType": kind} for kind in _HEAVY]
         if self.wish["headers"]:
             patterns.append({"urlPattern": self.wish["origin"] + "/*"})
+        if self.wish["asks"]:
+            patterns.append({"resourceType": "Document"})
         if patterns:
             self.cdp.on("Fetch.requestPaused", lambda event: self.in_background(self._go_on(event)))
             await self.cdp.send("Fetch.enable", {"patterns": patterns})
@@ -38,6 +46,8 @@ class Interception:
         if event["resourceType"] in _HEAVY and not self.wish["screenshot"]:
             method, parameters = "Fetch.failRequest", request | {"errorReason": "BlockedByClient"}
         else:
+            if self.wish["asks"] and event["resourceType"] == "Document" and event["frameId"] == self.frame:
+                await self.ask(url)
             parameters = request | self._headers(url, event["request"]["headers"])
         try:
             await self.cdp.send(method, parameters)

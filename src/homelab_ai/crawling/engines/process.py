@@ -3,7 +3,8 @@
 Started by `crawling.browser_process` as `python -m homelab_ai.crawling.engines.process FD FOLDER`. FD is its end of a
 socket pair, over which the frames of `models.hosts.wire` go. The first one says how to start; the answer is `ready` or
 `failed`. Then each `render` has an `id`, under which its `page` or `error` is answered, in any order, and `cancel` ends
-it. FOLDER holds everything that the browser writes, and goes with it.
+it. A page that is to ask before it goes anywhere sends `may_go`, and waits for the `go` of that question. FOLDER holds
+everything that the browser writes, and goes with it.
 
 A process of its own, so that Playwright with its driver and the whole pages that pass through it are no load on the
 service, and so that there is one thing to end. Nothing outlives it: Chromium and the driver are below it whatever
@@ -14,6 +15,8 @@ service closes its end or dies.
 import asyncio
 import contextlib
 import ctypes
+import functools
+import itertools
 import os
 import shutil
 import signal
@@ -99,6 +102,8 @@ class _Server:
         self._chromium = chromium
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._sending = asyncio.Lock()
+        self._numbers = itertools.count()
+        self._asked: dict[int, asyncio.Event] = {}
 
     async def serve(self, inbox: "asyncio.Queue[wire.Header]") -> None:
         """Go on for ever."""
@@ -108,13 +113,16 @@ class _Server:
             if "cancel" in header:
                 if task := self._tasks.get(request):
                     task.cancel()
+            elif "go" in header:
+                if asked := self._asked.get(header["go"]):
+                    asked.set()
             else:
                 self._tasks[request] = task = asyncio.create_task(self._answer(request, header["render"]))
                 task.add_done_callback(lambda _, request=request: self._tasks.pop(request, None))  # type: ignore[misc]
 
     async def _answer(self, request: int, wish: Mapping[str, Any]) -> None:
         try:
-            page = await self._chromium.render(wish)
+            page = await self._chromium.render(wish, functools.partial(self._ask, request))
             header = {"id": request, "page": page.header, "html_bytes": len(page.html)}
             wire.pack(header, b"")  # what cannot be sent is a fault of this page alone
         except PageError as error:
@@ -127,6 +135,16 @@ class _Server:
             await self._send({"id": request, "error": "failed", "reason": trace})
         else:
             await self._send(header, page.html + page.screenshot)
+
+    async def _ask(self, request: int, url: str) -> None:
+        """Return when the page may go there; if it may not, it is cancelled."""
+        number = next(self._numbers)
+        self._asked[number] = answered = asyncio.Event()
+        try:
+            await self._send({"id": request, "may_go": url, "question": number})
+            await answered.wait()
+        finally:
+            del self._asked[number]
 
     async def _send(self, header: wire.Header, body: bytes = b"") -> None:
         # Shielded: a frame that has begun is sent to its end, also for a request that is cancelled meanwhile.

@@ -15,7 +15,7 @@ from playwright.async_api import BrowserContext, CDPSession, Error, Page, Reques
 
 from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
 from homelab_ai.crawling.engines import scripts
-from homelab_ai.crawling.engines.interception import Interception
+from homelab_ai.crawling.engines.interception import Ask, Interception
 
 _WORLD = "homelab-ai"
 _MOST_SECONDS_OF_NOISE = 3.0
@@ -76,6 +76,7 @@ class Visit:
     context: BrowserContext
     wish: Mapping[str, Any]
     end: float
+    ask: Ask
     _frame: str = ""
     """What the protocol calls the page itself, wherever it is led."""
     _main: _Main = field(default_factory=_Main)
@@ -113,7 +114,7 @@ class Visit:
     async def _load_and_read(self, page: Page, cdp: CDPSession) -> Rendered:
         self._listen(page)
         self._frame = (await cdp.send("Page.getFrameTree"))["frameTree"]["frame"]["id"]
-        await Interception(cdp, self.wish, self._in_background).start()
+        await Interception(cdp, self.wish, self._frame, self.ask, self._in_background).start()
         left = self.end - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(self.end) as limit:
