@@ -36,7 +36,7 @@ _PLAIN, _RENDERED = {"wait_for_js": False}, {"wait_for_js": True}
 
 def measure(folder: Path | None, console: Console) -> list[Row]:
     """Return the rows: pages a second, ours over plain HTTP and by the browser, and the peer's by the browser."""
-    with tempfile.TemporaryDirectory() as name, _site(folder) as (port, paths):
+    with tempfile.TemporaryDirectory() as name, site(folder) as (port, paths):
         config = f"crawl: {{allow_networks: [127.0.0.1/32], allow_ports: [{port}]}}\n"
         (Path(name) / "config.yaml").write_text(config)
         addresses = [f"http://127.0.0.1:{port}{path}" for path in paths]
@@ -86,7 +86,8 @@ def _seconds(service: Service, addresses: Sequence[str], how: dict[str, bool]) -
 
 
 @contextmanager
-def _site(folder: Path | None) -> Iterator[tuple[int, list[str]]]:
+def site(folder: Path | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Serve these pages, or the benchmark's own, on loopback: the port and the paths."""
     site = Program("benchmarks.site", *([str(folder)] if folder else []))
     try:
         yield site.about["port"], site.about["paths"]

@@ -1,10 +1,11 @@
 """`make load`: a mixed day with more and more clients, as a picture: `python -m benchmarks.day [PICTURE]`.
 
-Locust asks (`benchmarks/locustfile.py`), from a process of its own on the same machine, a service with MiniLM and a
-model of the shape of blip-image-captioning-base.
+Locust asks (`benchmarks/locustfile.py`), from a process of its own on the same machine, a service with MiniLM, a model
+of the shape of blip-image-captioning-base, and a web site on loopback to read (`benchmarks.site`).
 """
 
 import csv
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.crawling import site
 from benchmarks.program import Program
 from demo.service import Service
 
@@ -26,6 +28,7 @@ _CLIENTS = (1, 2, 4, 8, 16, 32)
 _SECONDS = 40
 _CONFIG = """
 models: {{image_caption: [{{id: base, hf_model: {folder}}}]}}
+crawl: {{allow_networks: [127.0.0.1/32], allow_ports: [{port}]}}
 """
 _TOTAL = "Aggregated"
 
@@ -53,12 +56,14 @@ def main() -> None:
         Program(
             "benchmarks.caption_peer", str(folder / "model"), str(folder / "image.jpg")
         ).close()  # it makes the model
-        (folder / "config.yaml").write_text(_CONFIG.format(folder=folder / "model"))
-        with Service(folder) as service:
-            _asked(service, folder, 4)  # everything is loaded, and exported
-            for clients in _CLIENTS:
-                with console.status(f"{clients} clients ..."):
-                    found += _asked(service, folder, clients)
+        with site() as (port, paths):
+            pages = [f"http://127.0.0.1:{port}{path}" for path in paths]
+            (folder / "config.yaml").write_text(_CONFIG.format(folder=folder / "model", port=port))
+            with Service(folder) as service:
+                _asked(service, folder, 4, pages)  # everything is loaded, and exported
+                for clients in _CLIENTS:
+                    with console.status(f"{clients} clients ..."):
+                        found += _asked(service, folder, clients, pages)
     console.print(_table(found))
     if len(sys.argv) > 1:
         _draw(found, Path(sys.argv[1]))
@@ -66,12 +71,13 @@ def main() -> None:
         sys.exit(f"{failures} requests failed")
 
 
-def _asked(service: Service, folder: Path, clients: int) -> list[Figures]:
+def _asked(service: Service, folder: Path, clients: int, pages: list[str]) -> list[Figures]:
     """Have so many clients ask for a while."""
     command = ["-f", "benchmarks/locustfile.py", "--headless", "--host", service.url, "--csv", str(folder / "stats")]
     rate = ["--users", str(clients), "--spawn-rate", str(clients), "--run-time", f"{_SECONDS}s", "--only-summary"]
     done = subprocess.run(
         [sys.executable, "-m", "locust", *command, *rate, "--stop-timeout", "60"],
+        env=os.environ | {"PAGES": " ".join(pages)},
         capture_output=True,
         text=True,
         check=False,
