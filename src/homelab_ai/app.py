@@ -46,6 +46,7 @@ from homelab_ai.crawling.egress.guard import Guard
 from homelab_ai.crawling.extractor import Extractor
 from homelab_ai.crawling.politeness import Politeness
 from homelab_ai.crawling.service import CrawlService
+from homelab_ai.crawling.way_out import WayOut
 from homelab_ai.embedding import service as embedding
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.catalogue import Kind
@@ -101,11 +102,11 @@ def create_app(
             registry = LocalModels(settings, _ENGINES, start_host, clock=time, state=state, observer=measured)
             decoder = Decoder(start_host, settings.limits.max_image_megapixels, time)
             gpus = Gpus(time)
-            guard = Guard(clock=time, own_ports={settings.server.port})
+            way_out = WayOut(Guard(clock=time, own_ports={settings.server.port}), settings, measured)
             browser = Browser(settings.crawl, time, room=registry.room)
             extractor = Extractor(start_host, time, room=registry.room)
             politeness = Politeness(time, settings.crawl)
-            pages = CrawlService(guard, browser, extractor, politeness, settings, watcher=measured)
+            pages = CrawlService(way_out, browser, extractor, politeness, settings, watcher=measured)
             embeddings, captions = EmbeddingService(registry, settings), CaptionService(registry, decoder, settings)
 
             def apply(changed: Settings) -> None:
@@ -113,7 +114,7 @@ def create_app(
                     gate.follow(changed)
                 except CounterUnavailableError as error:
                     raise ConfigurationError([str(error)]) from error
-                for part in (registry, embeddings, captions, pages):
+                for part in (registry, embeddings, captions, way_out, pages):
                     part.follow(changed)
 
             try:
@@ -127,6 +128,7 @@ def create_app(
                             embedding=embeddings,
                             captioning=captions,
                             crawling=pages,
+                            way_out=way_out,
                             metrics=measured,
                             processor=processor(),
                             gpus=gpus,
@@ -137,6 +139,7 @@ def create_app(
             finally:
                 gpus.close()
                 await pages.close()
+                await way_out.close()
                 await decoder.close()
                 await registry.close()
                 await gate.close()

@@ -13,6 +13,7 @@ from homelab_ai.crawling.egress.guard import Guard
 from homelab_ai.crawling.extractor import Extractor
 from homelab_ai.crawling.politeness import Politeness
 from homelab_ai.crawling.service import CrawlService, Order, Page
+from homelab_ai.crawling.way_out import WayOut
 from homelab_ai.errors import CrawlBlocked, RequestTimeout, ResourceExhausted
 from homelab_ai.models.hosts.host import Host
 from homelab_ai.settings import Settings
@@ -57,7 +58,7 @@ class World:
         self.clock = Clock()
         self.site, self.other = Site({ROBOTS: Served(CLOSED)}), Site({ROBOTS: Served(CLOSED)})
         settings = self.settings()
-        self.service = CrawlService(guard, *shared, Politeness(self.clock, settings.crawl), settings)
+        self.service = CrawlService(WayOut(guard, settings), *shared, Politeness(self.clock, settings.crawl), settings)
 
     @staticmethod
     def settings(**crawl: Any) -> Settings:

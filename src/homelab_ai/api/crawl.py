@@ -14,7 +14,7 @@ from homelab_ai.api.access import needs
 from homelab_ai.api.context import context_of
 from homelab_ai.api.documents import READING, errors
 from homelab_ai.api.reading import JsonRoute, RequestBody, while_connected
-from homelab_ai.api.services import services_of
+from homelab_ai.api.services import keep_from_own_port, services_of
 from homelab_ai.crawling.service import Format, Order, Page
 from homelab_ai.errors import CrawlBlocked, CrawlFailed, ModelLoadFailed, ResourceExhausted
 
@@ -130,8 +130,7 @@ async def crawl(request: Request, body: Annotated[CrawlRequest, Body()]) -> Resp
         formats=body.formats,
         allow_networks=context.identity.crawl_networks,
     )
-    if server := request.scope.get("server"):  # the command line may have named another port than the settings
-        services["crawling"].listens_on(server[1] or 0)
+    keep_from_own_port(request)
     page = await while_connected(request, services["crawling"].crawl(order))
     # A picture or a long page takes tens of milliseconds, for which others are not to wait.
     content = await asyncio.to_thread(lambda: orjson.dumps(_answer(context.request_id, page, body.formats)))

@@ -11,6 +11,7 @@ from homelab_ai.api.context import context_of
 from homelab_ai.captioning.service import CaptionService
 from homelab_ai.configuration import Configuration
 from homelab_ai.crawling.service import CrawlService
+from homelab_ai.crawling.way_out import WayOut
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.device import Gpus, Processor
@@ -29,6 +30,7 @@ class Services(TypedDict):
     embedding: EmbeddingService
     captioning: CaptionService
     crawling: CrawlService
+    way_out: WayOut
     metrics: Metrics
     processor: Processor
     gpus: Gpus
@@ -49,3 +51,9 @@ def model_named(request: Request, name: str) -> Model:
     model = services_of(request.scope)["models"].catalogue.get(name)
     context_of(request.scope).model = model.id
     return model
+
+
+def keep_from_own_port(request: Request) -> None:
+    """Let nothing that is fetched lead back to the service: the command line may have named another port for it."""
+    if server := request.scope.get("server"):
+        services_of(request.scope)["way_out"].keep_from(server[1] or 0)

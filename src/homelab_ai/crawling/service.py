@@ -6,19 +6,16 @@ read in a process of its own (`extractor`). One deadline is for all of it: what 
 
 import asyncio
 import contextlib
-import contextvars
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from homelab_ai.crawling import http
 from homelab_ai.crawling.addresses import check_headers, checked
 from homelab_ai.crawling.browser import Browser, LedAway, Wishes
 from homelab_ai.crawling.egress.addresses import Network
-from homelab_ai.crawling.egress.guard import Guard
 from homelab_ai.crawling.egress.passage import Passage
-from homelab_ai.crawling.egress.policy import Policy
 from homelab_ai.crawling.extraction.charset import decoded
 from homelab_ai.crawling.extraction.extracted import Extracted, ExtractionFailed, NotReadable
 from homelab_ai.crawling.extractor import Extractor
@@ -26,6 +23,8 @@ from homelab_ai.crawling.pages import Fetched
 from homelab_ai.crawling.passage import failed
 from homelab_ai.crawling.politeness import Politeness
 from homelab_ai.crawling.rendering import is_html, needs_browser
+from homelab_ai.crawling.watcher import Watcher
+from homelab_ai.crawling.way_out import WayOut
 from homelab_ai.errors import (
     CrawlBlocked,
     CrawlFailed,
@@ -91,28 +90,12 @@ class Page:
     fetch_seconds: float
 
 
-class Watcher(Protocol):
-    """Who counts pages."""
-
-    def crawled(self, way: Literal["http", "browser"], outcome: Literal["complete", "incomplete"]) -> None:
-        """A page was read."""
-        ...
-
-    def crawl_failed(self, code: str) -> None:
-        """A page was not read, with this error."""
-        ...
-
-    def crawl_blocked(self, count: int) -> None:
-        """The guard has refused so many requests of one page."""
-        ...
-
-
 class CrawlService:
     """Reads web pages. Every method belongs to the event loop's thread."""
 
     def __init__(
         self,
-        guard: Guard,
+        way_out: WayOut,
         browser: Browser,
         extractor: Extractor,
         politeness: Politeness,
@@ -121,12 +104,11 @@ class CrawlService:
         watcher: Watcher | None = None,
     ) -> None:
         self.browser = browser
-        self._guard = guard
+        self._way_out = way_out
         self._politeness = politeness
         self._extractor = extractor
         self._watcher = watcher
         self._at_work = 0
-        self._started: asyncio.Task[None] | None = None
         self._places = asyncio.Semaphore(settings.resources.max_concurrent_requests)
         self.follow(settings)
 
@@ -136,10 +118,6 @@ class CrawlService:
         self._most = settings.resources.max_concurrent_requests + settings.resources.max_queued_requests
         self.browser.follow(settings.crawl)
         self._politeness.follow(settings.crawl)
-
-    def listens_on(self, port: int) -> None:
-        """Take note of a port of this service, which no page may reach whatever is opened."""
-        self._guard.keep_from(port)
 
     async def crawl(self, order: Order) -> Page:
         """Read a page.
@@ -169,14 +147,11 @@ class CrawlService:
         return page
 
     async def close(self) -> None:
-        """End the browser, the reader and the way out."""
+        """End the browser and the reader."""
         try:
             await self.browser.close()
         finally:
             await self._extractor.close()
-            if self._started:
-                await asyncio.wait([self._started])
-            await self._guard.close()
 
     async def _crawl(self, url: str, order: Order) -> Page:
         most = self._settings.timeout_seconds
@@ -188,15 +163,12 @@ class CrawlService:
             remaining = deadline - time.monotonic()
             return max(0.05, remaining - min(_FOR_READING_SECONDS, seconds / 4))
 
-        policy = self._policy(order)
+        policy = self._way_out.policy(order.allow_networks)
         latest = deadline - seconds * _LEAST_PART
         async with self._politeness.turn(url, policy, latest - started), self._place(latest - time.monotonic()):
-            async with self._passage(policy, left()) as passage:
-                try:
-                    fetched, rendered = await self._fetched(url, order, passage, left)
-                finally:
-                    if passage.blocked and self._watcher:
-                        self._watcher.crawl_blocked(len(passage.blocked))
+            max_bytes = int(self._settings.max_page_mb * _MB)
+            async with self._way_out.passage(policy, max_bytes=max_bytes, seconds=left()) as passage:
+                fetched, rendered = await self._fetched(url, order, passage, left)
                 fetch_seconds = time.monotonic() - started
                 if passage.spent and fetched.complete:
                     notes = (*fetched.notes, "loads more, or takes longer, than it may (crawl.max_page_mb)")
@@ -232,30 +204,6 @@ class CrawlService:
             yield
         finally:
             self._places.release()
-
-    def _policy(self, order: Order) -> Policy:
-        settings = self._settings
-        return Policy(
-            allow_networks=(*settings.allow_networks, *order.allow_networks),
-            allow_hosts=settings.allow_hosts,
-            allow_ports=settings.allow_ports,
-        )
-
-    @contextlib.asynccontextmanager
-    async def _passage(self, policy: Policy, seconds: float) -> AsyncIterator[Passage]:
-        if not self._started:  # with the first page: a service that reads none opens no port
-            # With a context of its own: what it logs later must not carry this request's id.
-            self._started = asyncio.create_task(self._guard.start(), context=contextvars.Context())
-        started = self._started
-        try:
-            await asyncio.shield(started)
-        except OSError as error:
-            if self._started is started:
-                self._started = None
-            raise CrawlFailed(f"The service's own way out could not be opened: {error.strerror}") from error
-        max_bytes = int(self._settings.max_page_mb * _MB)
-        async with self._guard.passage(policy, max_bytes=max_bytes, seconds=seconds) as passage:
-            yield passage
 
     async def _fetched(
         self, url: str, order: Order, passage: Passage, left: Callable[[], float]

@@ -184,7 +184,7 @@ class Metrics:
         for metric in self._of_models:
             metric.remove_by_labels({"model": model_id})
 
-    # --- pages: what `crawling.service.Watcher` says
+    # --- pages: what `crawling.watcher.Watcher` says
 
     def crawled(self, way: Literal["http", "browser"], outcome: Literal["complete", "incomplete"]) -> None:
         """A page was read."""
