@@ -44,6 +44,7 @@ from homelab_ai.configuration import Configuration
 from homelab_ai.crawling.browser import Browser
 from homelab_ai.crawling.egress.guard import Guard
 from homelab_ai.crawling.extractor import Extractor
+from homelab_ai.crawling.images import ImageFetcher
 from homelab_ai.crawling.politeness import Politeness
 from homelab_ai.crawling.service import CrawlService
 from homelab_ai.crawling.way_out import WayOut
@@ -107,6 +108,7 @@ def create_app(
             extractor = Extractor(start_host, time, room=registry.room)
             politeness = Politeness(time, settings.crawl)
             pages = CrawlService(way_out, browser, extractor, politeness, settings, watcher=measured)
+            image_fetcher = ImageFetcher(way_out, settings, measured)
             embeddings, captions = EmbeddingService(registry, settings), CaptionService(registry, decoder, settings)
 
             def apply(changed: Settings) -> None:
@@ -114,7 +116,7 @@ def create_app(
                     gate.follow(changed)
                 except CounterUnavailableError as error:
                     raise ConfigurationError([str(error)]) from error
-                for part in (registry, embeddings, captions, way_out, pages):
+                for part in (registry, embeddings, captions, way_out, pages, image_fetcher):
                     part.follow(changed)
 
             try:
@@ -129,6 +131,7 @@ def create_app(
                             captioning=captions,
                             crawling=pages,
                             way_out=way_out,
+                            image_fetcher=image_fetcher,
                             metrics=measured,
                             processor=processor(),
                             gpus=gpus,

@@ -89,7 +89,7 @@ class Forbidden(ServiceError):
 
 
 class CrawlBlocked(ServiceError):
-    """The page's address, or one that it leads to, is not one that may be crawled. `details.reason` says why."""
+    """The address, of a page or an image, or one that it leads to, may not be fetched. `details.reason` says why."""
 
     code = "CRAWL_BLOCKED"
     status = 403
@@ -191,7 +191,7 @@ class InferenceFailed(ServiceError):
 
 
 class CrawlFailed(ServiceError):
-    """The page could not be fetched: its server was not found, did not answer, or broke off. The message says how."""
+    """A page or an image could not be fetched: its server was not found, has refused it, or broke off."""
 
     code = "CRAWL_FAILED"
     status = 502

@@ -41,6 +41,8 @@ CODES: dict[tuple[str, str], dict[str, int]] = {
     ("post", "/api/caption"): {
         **COMMON,
         **BODY,
+        "CRAWL_BLOCKED": 403,
+        "CRAWL_FAILED": 502,
         "MODEL_NOT_FOUND": 404,
         "MODEL_NOT_LOADED": 409,
         "INFERENCE_FAILED": 500,

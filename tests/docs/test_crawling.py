@@ -5,7 +5,7 @@ import re
 import yaml
 
 from homelab_ai.api.crawl import CrawlRequest
-from homelab_ai.crawling import browser, http, politeness, robots, service
+from homelab_ai.crawling import browser, http, images, politeness, robots, service
 from homelab_ai.settings import CrawlSettings
 from support.server import REPOSITORY
 
@@ -28,6 +28,10 @@ def test_every_setting_that_is_named_exists() -> None:
     named = set(re.findall(r"`crawl\.([a-z_]+)`", CRAWLING))
     assert named
     assert named <= CrawlSettings.model_fields.keys()
+
+
+def test_the_numbers_are_those_of_the_images() -> None:
+    assert f"{images.PLACES_OF_A_REQUEST} images of a request are fetched at once, {images.PLACES} of all" in CRAWLING
 
 
 def test_the_numbers_are_those_of_the_browser() -> None:

@@ -205,12 +205,7 @@ class Needs:
 
     async def __call__(self, request: Request) -> None:
         """Raise `Forbidden` where the caller has not the scope."""
-        identity = context_of(request.scope).identity
-        if self.scope not in identity.scopes:
-            raise Forbidden(
-                f"{identity.name!r} may not do this, for which the scope {self.scope!r} is needed",
-                details={"scope": self.scope},
-            )
+        check_scope(request, self.scope)
 
 
 class ScopedRoute(APIRoute):
@@ -237,6 +232,15 @@ def needs(scope: str) -> params.Depends:
     """Make the dependency of a route that only callers with this scope may use."""
     dependency: params.Depends = Depends(Needs(scope))
     return dependency
+
+
+def check_scope(request: Request, scope: str, to_do: str = "do this") -> None:
+    """Raise `Forbidden` where the caller has not the scope: for what a route does for some of its requests only."""
+    identity = context_of(request.scope).identity
+    if scope not in identity.scopes:
+        raise Forbidden(
+            f"{identity.name!r} may not {to_do}, for which the scope {scope!r} is needed", details={"scope": scope}
+        )
 
 
 def use(request: Request, model: Model) -> None:

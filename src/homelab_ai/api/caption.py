@@ -1,8 +1,5 @@
 """`POST /api/caption`: images in, as a form or in JSON, and a description of each out."""
 
-import asyncio
-import base64
-import binascii
 import re
 import time
 from collections.abc import Sequence
@@ -19,34 +16,28 @@ from starlette.responses import Response
 from homelab_ai.api.access import ScopedRoute, needs, use
 from homelab_ai.api.context import context_of
 from homelab_ai.api.documents import INFERENCE, errors
+from homelab_ai.api.images import GivenImage, fetched, read_image
 from homelab_ai.api.priority import lane_of
 from homelab_ai.api.reading import RequestBody, content_type_of, read, while_connected
 from homelab_ai.api.services import services_of
 from homelab_ai.api.timing import server_timing
 from homelab_ai.captioning.service import DEFAULT_NEW_TOKENS, Image, Wishes
-from homelab_ai.errors import (
-    InvalidRequest,
-    ServiceError,
-    UnsupportedMediaType,
-)
+from homelab_ai.errors import CrawlBlocked, CrawlFailed, InvalidRequest, ServiceError, UnsupportedMediaType
 from homelab_ai.models.timing import Timing
 
 router = APIRouter(route_class=ScopedRoute, tags=["Captions"])
 
-Images = list[Image | ServiceError]
-"""An image that could not be read is an error in its place: it must not spoil the others of a batch."""
-
 _FORM = "multipart/form-data"
-_DATA_URI = re.compile(r"data:[^,;]*(?:;[^,;]+)*;base64,", re.IGNORECASE)
-_WHITE_SPACE = bytes(range(33))
-_LONG_TEXT = 100_000
-"""Characters; to decode more than that is done in a thread."""
 
 
 class CaptionRequest(RequestBody):
     """Images to describe, and how."""
 
-    image: str | None = Field(default=None, description="One image file in base64, bare or as a data URI.")
+    image: str | None = Field(
+        default=None,
+        description="One image file in base64, bare or as a data URI; or its address, with http:// or https://, for "
+        "which a key needs the scope `crawl`, too.",
+    )
     batch: list[str] | None = Field(
         default=None, description="Several of them, up to `limits.max_images` (64 unless set otherwise)."
     )
@@ -125,7 +116,7 @@ def _bodies() -> dict[str, Any]:
     summary="Describe images",
     dependencies=[needs("caption")],
     response_model_exclude_none=True,
-    responses=errors(*INFERENCE),
+    responses=errors(*INFERENCE, CrawlBlocked, CrawlFailed),
     openapi_extra={"requestBody": _bodies()},
 )
 async def caption(request: Request, response: Response) -> CaptionResponse:
@@ -133,16 +124,22 @@ async def caption(request: Request, response: Response) -> CaptionResponse:
 
     As a form, with the files in `image` (several of them are a batch) and the rest as its other fields; or as JSON,
     with one image in `image` or several in `batch`. In a batch each image has a caption or an error of its own.
+    An image that is given by its address is fetched, if pages may be read from there.
     `Server-Timing` says where the time went, in milliseconds.
     """
     started = time.perf_counter()
     context, captioning = context_of(request.scope), services_of(request.scope)["captioning"]
-    body, images, one = await (_of_form(request) if content_type_of(request) == _FORM else _of_json(request))
+    body, given, one = await (_of_form(request) if content_type_of(request) == _FORM else _of_json(request))
     model = captioning.choose(body.model)
     use(request, model)
     wishes = Wishes(body.prompt, body.max_new_tokens, body.num_beams)
     timing = Timing()
-    results = await while_connected(request, captioning.caption(images, model, wishes, lane_of(request), timing=timing))
+
+    async def work() -> list[str | ServiceError]:
+        images = await fetched(request, given, timing)  # before anything of the model's is taken: a site may be slow
+        return await captioning.caption(images, model, wishes, lane_of(request), timing=timing)
+
+    results = await while_connected(request, work())
     response.headers.update(server_timing(timing))
     answer = CaptionResponse(
         request_id=context.request_id,
@@ -169,7 +166,7 @@ def _captioned(index: int, result: str | ServiceError) -> Caption:
 # --- the two ways of sending images
 
 
-async def _of_json(request: Request) -> tuple[CaptionRequest, Images, bool]:
+async def _of_json(request: Request) -> tuple[CaptionRequest, list[GivenImage], bool]:
     """Return the request, its images, and whether there is one that is no batch."""
     if content_type_of(request).startswith("image/"):
         raise UnsupportedMediaType(
@@ -180,17 +177,17 @@ async def _of_json(request: Request) -> tuple[CaptionRequest, Images, bool]:
     if body.image is not None and body.batch is not None:
         raise InvalidRequest.at("batch", "stands beside `image`; send one of the two")
     if body.image is None and body.batch is None:
-        raise InvalidRequest.at("image", "is required: a base64 string, or several in `batch`")
+        raise InvalidRequest.at("image", "is required: a base64 string or an address, or several in `batch`")
     if body.image is not None:
-        return body, [await _decoded(body.image, "image")], True
+        return body, [await read_image(request, body.image, "image")], True
     batch = body.batch or []
     limit = services_of(request.scope)["captioning"].max_images
     if not 1 <= len(batch) <= limit:
         raise InvalidRequest.at("batch", f"holds {len(batch)} images; send 1 to {limit}")
-    return body, [await _decoded(text, f"batch[{index}]") for index, text in enumerate(batch)], False
+    return body, [await read_image(request, text, f"batch[{index}]") for index, text in enumerate(batch)], False
 
 
-async def _of_form(request: Request) -> tuple[CaptionRequest, Images, bool]:
+async def _of_form(request: Request) -> tuple[CaptionRequest, list[GivenImage], bool]:
     """The same for a form. Its files are closed, and with that gone, when they have been read."""
     limit = services_of(request.scope)["captioning"].max_images
     try:
@@ -201,7 +198,7 @@ async def _of_form(request: Request) -> tuple[CaptionRequest, Images, bool]:
                 raise InvalidRequest.at("image", "is required: an image file, or several under the same name")
             if len(files) > limit:
                 raise InvalidRequest.at("image", f"holds more than the {limit} images that one request may; send fewer")
-            return body, await _contents(files), len(files) == 1
+            return body, await _contents(request, files), len(files) == 1
     except HTTPException as error:
         raise InvalidRequest.at("body", f"cannot be read as a form: {error.detail}") from error
 
@@ -223,12 +220,14 @@ def _fields(form: FormData) -> dict[str, Any]:
 _NUMBERS = {"max_new_tokens", "num_beams"}
 
 
-async def _contents(files: Sequence[UploadFile | str]) -> Images:
-    images: Images = []
+async def _contents(request: Request, files: Sequence[UploadFile | str]) -> list[GivenImage]:
+    images: list[GivenImage] = []
     for index, file in enumerate(files):
         field = "image" if len(files) == 1 else f"image[{index}]"
-        # A part without a file name is a plain field: then it is an image in base64, as in JSON.
-        images.append(Image(await file.read(), field) if isinstance(file, UploadFile) else await _decoded(file, field))
+        if isinstance(file, UploadFile):
+            images.append(Image(await file.read(), field))
+        else:  # a part without a file name is a plain field: it is an image in base64 or an address, as in JSON
+            images.append(await read_image(request, file, field))
     return images
 
 
@@ -238,21 +237,3 @@ def _validated(given: Any) -> CaptionRequest:
     except ValidationError as error:
         wrong = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
         raise RequestValidationError(wrong) from error
-
-
-async def _decoded(text: str, field: str) -> Image | ServiceError:
-    """Read base64, bare or as a data URI, in any of the ways in which it is written."""
-    if re.match(r"https?://", text[:8], re.IGNORECASE):
-        return InvalidRequest.at(field, "is an address; send the content of the image, in base64")
-    decode = _from_base64 if len(text) < _LONG_TEXT else lambda text: asyncio.to_thread(_from_base64, text)
-    try:
-        data = decode(text)
-        return Image(data if isinstance(data, bytes) else await data, field)
-    except (binascii.Error, UnicodeEncodeError):
-        return InvalidRequest.at(field, "is not base64; send the content of an image file, in base64")
-
-
-def _from_base64(text: str) -> bytes:
-    start = found.end() if (found := _DATA_URI.match(text[:200])) else 0
-    digits = text[start:].encode("ascii").translate(None, _WHITE_SPACE).translate(bytes.maketrans(b"-_", b"+/"))
-    return base64.b64decode(digits.rstrip(b"=") + b"=" * (-len(digits.rstrip(b"=")) % 4), validate=True)

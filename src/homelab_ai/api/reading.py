@@ -24,6 +24,7 @@ from homelab_ai.errors import (
 
 T = TypeVar("T")
 
+_TAKE = "homelab_ai.take_as_body"
 _BODIES_AT_ONCE = 8
 """Of the largest size: what all requests together may hold in memory."""
 _MOST_VALUES = 1_000_000
@@ -52,7 +53,19 @@ class BodyLimits:
         announced = Headers(scope=scope).get("Content-Length", "")
         self._check_size(int(announced[:20]) if announced.isdecimal() else 0)
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
-        read, complete = 0, False
+        read, complete, over = 0, False, False
+
+        def take(size: int, what: str = "The body") -> None:
+            nonlocal read
+            if over:  # what was fetched for it is given up a moment later than the request itself
+                return
+            self._check_size(read + size, what)
+            if self._held + size > _BODIES_AT_ONCE * self._max_bytes():
+                raise ResourceExhausted(
+                    "The bodies of all requests together are too large at the moment; try again later",
+                    retry_after_seconds=1,
+                )
+            read, self._held = read + size, self._held + size
 
         async def receive_within_limits() -> Message:
             nonlocal read, complete
@@ -67,27 +80,30 @@ class BodyLimits:
                     details={"timeout_seconds": self._timeout_seconds},
                 ) from None
             complete = not message.get("more_body", False)
-            size = len(message.get("body", b""))
-            read, self._held = read + size, self._held + size
-            self._check_size(read)
-            if self._held > _BODIES_AT_ONCE * self._max_bytes():
-                raise ResourceExhausted(
-                    "The bodies of all requests together are too large at the moment; try again later",
-                    retry_after_seconds=1,
-                )
+            take(len(message.get("body", b"")))
             return message
 
+        scope[_TAKE] = take
         try:
             await self._app(scope, receive_within_limits, send)
         finally:
             self._held -= read
+            over = True
 
-    def _check_size(self, size: int) -> None:
+    def _check_size(self, size: int, what: str = "The body") -> None:
         if size > (most := self._max_bytes()):
             raise PayloadTooLarge(
-                f"The body is larger than {most:,} bytes; send less at a time, or raise limits.max_body_mb",
+                f"{what} is larger than {most:,} bytes; send less at a time, or raise limits.max_body_mb",
                 details={"max_bytes": most},
             )
+
+
+def take_as_body(request: Request, size: int) -> None:
+    """Count so many bytes as if they had come in the request's body, because they are held for it as those are.
+
+    Raises `PayloadTooLarge` or `ResourceExhausted`, and has not counted them then.
+    """
+    request.scope[_TAKE](size, "The request with the images that are fetched for it")
 
 
 class JsonRoute(ScopedRoute):

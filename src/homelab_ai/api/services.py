@@ -10,6 +10,7 @@ from homelab_ai.api.access import Gate
 from homelab_ai.api.context import context_of
 from homelab_ai.captioning.service import CaptionService
 from homelab_ai.configuration import Configuration
+from homelab_ai.crawling.images import ImageFetcher
 from homelab_ai.crawling.service import CrawlService
 from homelab_ai.crawling.way_out import WayOut
 from homelab_ai.embedding.service import EmbeddingService
@@ -31,6 +32,7 @@ class Services(TypedDict):
     captioning: CaptionService
     crawling: CrawlService
     way_out: WayOut
+    image_fetcher: ImageFetcher
     metrics: Metrics
     processor: Processor
     gpus: Gpus

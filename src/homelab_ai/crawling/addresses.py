@@ -1,4 +1,4 @@
-"""What is asked for: the address of a page, and headers for it."""
+"""What is asked for: the address of a page or an image, and headers for a page."""
 
 import re
 from collections.abc import Mapping
@@ -19,31 +19,31 @@ _SET_HERE = frozenset(
 """Headers that would make another message of the request, are meant for the guard, or that no browser sends."""
 
 
-def checked(url: str) -> str:
-    """Return the address of a page as it is fetched, without its fragment. Raises `InvalidRequest`.
+def checked(url: str, field: str = "url") -> str:
+    """Return an address as it is fetched, without its fragment. Raises `InvalidRequest` that names the field.
 
     Whether it may be reached is the guard's to say, for this and for whatever it leads to.
     """
     url = url.strip()
     if len(url) > _LONGEST:
-        raise InvalidRequest.at("url", f"is longer than {_LONGEST} characters")
+        raise InvalidRequest.at(field, f"is longer than {_LONGEST} characters")
     if not url.isprintable() or " " in url:
-        raise InvalidRequest.at("url", "holds a space or something unseen; write %20 and the like")
+        raise InvalidRequest.at(field, "holds a space or something unseen; write %20 and the like")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise InvalidRequest.at("url", "is not the address of a web page") from None
+        raise InvalidRequest.at(field, "is not a web address") from None
     if parts.scheme.lower() not in {"http", "https"}:
-        raise InvalidRequest.at("url", "does not begin with http:// or https://")
+        raise InvalidRequest.at(field, "does not begin with http:// or https://")
     if not host:
-        raise InvalidRequest.at("url", "names no host, such as example.com")
+        raise InvalidRequest.at(field, "names no host, such as example.com")
     if parts.username is not None or parts.password is not None:
-        raise InvalidRequest.at("url", "holds a user name or a password; send them in headers (Authorization)")
+        raise InvalidRequest.at(field, "holds a user name or a password; send a page's in headers (Authorization)")
     try:
         httpx2.URL(url)
     except (httpx2.InvalidURL, UnicodeError):
-        raise InvalidRequest.at("url", "is not the address of a web page") from None
+        raise InvalidRequest.at(field, "is not a web address") from None
     return url.partition("#")[0]
 
 

@@ -1,4 +1,4 @@
-"""Pages as their servers send them, over plain HTTP and through the guard.
+"""Pages, and files that are to be there as a whole, as their servers send them: over plain HTTP, through the guard.
 
 httpx2 is what huggingface_hub brings along anyway, so this needs no further library. Redirects are followed and
 bodies decoded here: the library would send the caller's headers along to another site, and unfold a bomb before it can
@@ -11,6 +11,7 @@ import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import httpx2
 
@@ -18,7 +19,7 @@ from homelab_ai.crawling import decoding
 from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
 from homelab_ai.crawling.pages import Fetched
 from homelab_ai.crawling.passage import MayGo, Passage, Watch, blocked, failed
-from homelab_ai.errors import CrawlFailed, RequestTimeout, ServiceError
+from homelab_ai.errors import CrawlFailed, PayloadTooLarge, RequestTimeout, ServiceError
 
 # It would log the address of each page.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -27,9 +28,8 @@ USER_AGENT = "Mozilla/5.0 (compatible; homelab-ai-api)"
 """How the service introduces itself unless it is told otherwise."""
 
 _MAX_REDIRECTS = 10
-_FORBIDDEN = 403
 _BROKE_OFF = "its server broke off before it was there as a whole"
-_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+_PAGES = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 async def fetch(
@@ -48,7 +48,8 @@ async def fetch(
 
     Raises `CrawlBlocked`, `CrawlFailed`, or `RequestTimeout` when there is nothing by then, or what `may_go` raises.
     """
-    fetching = _Fetching(passage, headers, user_agent or USER_AGENT, max_bytes, may_go, Watch(passage))
+    fetching = _Fetching(passage, user_agent or USER_AGENT, max_bytes, Watch(passage), headers=headers, may_go=may_go)
+    notes: tuple[str, ...] = ()
     try:
         async with asyncio.timeout(seconds):
             await fetching.follow(url)
@@ -58,36 +59,74 @@ async def fetch(
                 f"The page did not answer within {seconds:g} s; give it more time with timeout_ms",
                 details={"timeout_seconds": seconds},
             ) from None
-        fetching.notes.append("it was not there as a whole within its time")
+        notes = ("it was not there as a whole within its time",)
+    except _Cut as cut:
+        notes = (str(cut),)
     return Fetched(
         url=fetching.url,
         status=fetching.status,
         content_type=fetching.content_type,
         body=bytes(fetching.body),
-        complete=not fetching.notes,
-        notes=tuple(fetching.notes),
+        complete=not notes,
+        notes=notes,
     )
+
+
+async def fetch_whole(
+    url: str, passage: Passage, *, what: str, accept: str, user_agent: str | None, seconds: float, max_bytes: int
+) -> bytes:
+    """Fetch a file of which a part is of no use, nor is what its server sends in its place. Errors call it `what`.
+
+    Raises `CrawlBlocked`, `CrawlFailed`, `RequestTimeout`, or `PayloadTooLarge`.
+    """
+    fetching = _Fetching(
+        passage, user_agent or USER_AGENT, max_bytes, Watch(passage, what), what=what, accept=accept, whole=True
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            await fetching.follow(url)
+    except TimeoutError:
+        raise RequestTimeout(
+            f"The {what} was not there within {seconds:g} s", details={"timeout_seconds": seconds}
+        ) from None
+    except _TooLong:
+        raise PayloadTooLarge(
+            f"The {what} is larger than {max_bytes:,} bytes", details={"max_bytes": max_bytes}
+        ) from None
+    except _Cut as cut:
+        raise failed(str(cut), what) from cut
+    return bytes(fetching.body)
+
+
+class _Cut(Exception):
+    """Not all of the body is there. The text says why, and goes on with what is fetched."""
+
+
+class _TooLong(_Cut):
+    """It is longer than it may be."""
 
 
 @dataclass
 class _Fetching:
-    """What is asked, and what there is of the page so far. No `url`: no answer yet."""
+    """What is asked, and what there is of it so far. No `url`: no answer yet."""
 
     passage: Passage
-    headers: Mapping[str, str]
     user_agent: str
     max_bytes: int
-    may_go: MayGo | None
     watch: Watch
+    what: str = "page"
+    accept: str = _PAGES
+    headers: Mapping[str, str] = field(default_factory=dict)
+    may_go: MayGo | None = None
+    whole: bool = False
+    """Whether only the file itself will do, and no error page of its server."""
     url: str = ""
     status: int = 0
     content_type: str = ""
     body: bytearray = field(default_factory=bytearray)
-    notes: list[str] = field(default_factory=list)
-    """What is missing."""
 
     async def follow(self, url: str) -> None:
-        """Fetch the page, wherever it is by now."""
+        """Fetch it, wherever it is by now. Raises `_Cut` where only a part has come."""
         passage = self.passage
         proxy = httpx2.Proxy(passage.proxy_url, auth=(passage.username, passage.password))
         try:
@@ -97,12 +136,12 @@ class _Fetching:
                 await self._follow(httpx2.URL(url), client)
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, ssl.SSLError) as error:
             if not self.url:
-                raise _in_words(error, self.watch) from error
-            self.notes.append(_BROKE_OFF)
+                raise self._in_words(error) from error
+            raise _Cut(_BROKE_OFF) from error
 
     async def _follow(self, target: httpx2.URL, client: httpx2.AsyncClient) -> None:
         home = _origin(target)
-        ours = {"User-Agent": self.user_agent, "Accept": _ACCEPT, "Accept-Encoding": decoding.ACCEPTED}
+        ours = {"User-Agent": self.user_agent, "Accept": self.accept, "Accept-Encoding": decoding.ACCEPTED}
         own = dict(self.headers)
         for _ in range(_MAX_REDIRECTS + 1):
             if self.may_go:
@@ -113,7 +152,7 @@ class _Fetching:
             request = client.build_request("GET", target, headers=sent)
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
-                _check_the_guard(response)
+                self._check_the_guard(response)
                 if not response.has_redirect_location:
                     await self._take(response)
                     return
@@ -121,61 +160,64 @@ class _Fetching:
                 await response.aclose()
             target = target.join(response.headers["Location"])
             if target.scheme not in {"http", "https"} or not target.host:
-                raise CrawlFailed("The page redirects to what is no web page")
-        raise CrawlFailed(f"The page redirects more than {_MAX_REDIRECTS} times")
+                raise CrawlFailed(f"The {self.what} redirects to what has no web address")
+        raise CrawlFailed(f"The {self.what} redirects more than {_MAX_REDIRECTS} times")
 
     async def _take(self, response: httpx2.Response) -> None:
+        if self.whole and response.status_code != HTTPStatus.OK:
+            raise CrawlFailed(
+                f"The {self.what} could not be fetched: its server has answered {response.status_code}",
+                details={"status": response.status_code},
+            )
         try:
             decoder = decoding.decoder_of(response.headers.get("Content-Encoding", ""))
         except decoding.UnknownCoding as error:
-            raise CrawlFailed("The page is sent in a Content-Encoding that was not asked for") from error
+            raise CrawlFailed(f"The {self.what} is sent in a Content-Encoding that was not asked for") from error
         self.url, self.status = str(response.url), response.status_code
         self.content_type = response.headers.get("Content-Type", "")
         async for chunk in response.aiter_raw():
             try:
                 # One byte more than may be, which tells whether there is more.
                 self.body += decoder.decode(chunk, self.max_bytes + 1 - len(self.body))
-            except decoding.Damaged:
-                self.notes.append("a part of it is damaged and was left out")
-                return
+            except decoding.Damaged as error:
+                raise _Cut("a part of it is damaged and was left out") from error
             if len(self.body) > self.max_bytes:
                 del self.body[self.max_bytes :]
-                self.notes.append(f"only its first {self.max_bytes} bytes were read")
-                return
+                raise _TooLong(f"only its first {self.max_bytes} bytes were read")
         if not decoder.finished:
-            self.notes.append(_BROKE_OFF)
+            raise _Cut(_BROKE_OFF)
 
+    def _check_the_guard(self, response: httpx2.Response) -> None:
+        """Raise what the guard has answered in the server's place."""
+        if response.url.scheme != "http":  # within a tunnel, it is not the guard who speaks
+            return
+        if BLOCKED in response.headers:
+            raise blocked(response.headers[BLOCKED], self.what)
+        if FAILED in response.headers:
+            raise failed(response.headers[FAILED], self.what)
 
-def _check_the_guard(response: httpx2.Response) -> None:
-    """Raise what the guard has answered in the server's place."""
-    if response.url.scheme != "http":  # within a tunnel, it is not the guard who speaks
-        return
-    if BLOCKED in response.headers:
-        raise blocked(response.headers[BLOCKED])
-    if FAILED in response.headers:
-        raise failed(response.headers[FAILED])
+    def _in_words(self, error: Exception) -> ServiceError:
+        what = self.what
+        if isinstance(error, httpx2.ProxyError):
+            return self._of_the_guard(error)
+        if (fault := _tls_fault(error)) is not None:
+            reason = getattr(fault, "verify_message", "") or "its TLS cannot be spoken with"
+            return CrawlFailed(f"The {what}'s server cannot be trusted: {reason}")
+        if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | UnicodeError):
+            return CrawlFailed(f"The {what}'s address, one that it redirects to, or a header is not well formed")
+        if isinstance(error, httpx2.RemoteProtocolError):
+            return CrawlFailed(f"The {what}'s server broke off, or does not speak HTTP")
+        return CrawlFailed(
+            f"The {what}'s server cannot be reached, or broke off: check the address, or try again later"
+        )
 
-
-def _in_words(error: Exception, watch: Watch) -> ServiceError:
-    if isinstance(error, httpx2.ProxyError):
-        return _of_the_guard(error, watch)
-    if (fault := _tls_fault(error)) is not None:
-        reason = getattr(fault, "verify_message", "") or "its TLS cannot be spoken with"
-        return CrawlFailed(f"The page's server cannot be trusted: {reason}")
-    if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | UnicodeError):
-        return CrawlFailed("The page's address, one that it redirects to, or a header is not well formed")
-    if isinstance(error, httpx2.RemoteProtocolError):
-        return CrawlFailed("The page's server broke off, or does not speak HTTP")
-    return CrawlFailed("The page's server cannot be reached, or broke off: check the address, or try again later")
-
-
-def _of_the_guard(error: httpx2.ProxyError, watch: Watch) -> ServiceError:
-    """What it answers to a CONNECT, of which the library keeps the status alone."""
-    if said := watch.refusal() or watch.failure():
-        return said
-    if str(error).startswith(str(_FORBIDDEN)):
-        return blocked("its address is not allowed")
-    return failed("its server was not found, or refuses connections")
+    def _of_the_guard(self, error: httpx2.ProxyError) -> ServiceError:
+        """What it answers to a CONNECT, of which the library keeps the status alone."""
+        if said := self.watch.refusal() or self.watch.failure():
+            return said
+        if str(error).startswith(str(HTTPStatus.FORBIDDEN.value)):
+            return blocked("its address is not allowed", self.what)
+        return failed("its server was not found, or refuses connections", self.what)
 
 
 def _tls_fault(error: BaseException | None) -> ssl.SSLError | None:

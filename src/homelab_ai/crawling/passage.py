@@ -39,28 +39,29 @@ class Passage(Protocol):
 
 
 class Watch:
-    """What the guard says of one passage from now on."""
+    """What the guard says of one passage from now on. `what` is what is fetched by it."""
 
-    def __init__(self, passage: Passage) -> None:
+    def __init__(self, passage: Passage, what: str = "page") -> None:
         self._passage = passage
+        self._what = what
         self._blocked, self._failures = len(passage.blocked), len(passage.failures)
 
     def refusal(self) -> CrawlBlocked | None:
         """What to tell the caller when the guard has refused something meanwhile."""
         new = self._passage.blocked[self._blocked :]
-        return blocked(new[-1][1]) if new else None
+        return blocked(new[-1][1], self._what) if new else None
 
     def failure(self) -> CrawlFailed | None:
         """What to tell the caller when something has come to nothing meanwhile."""
         new = self._passage.failures[self._failures :]
-        return failed(new[-1][1]) if new else None
+        return failed(new[-1][1], self._what) if new else None
 
 
-def blocked(reason: str) -> CrawlBlocked:
-    """The guard does not let the page through."""
-    return CrawlBlocked(f"The page may not be fetched: {reason}", details={"reason": reason})
+def blocked(reason: str, what: str = "page") -> CrawlBlocked:
+    """The guard does not let it through."""
+    return CrawlBlocked(f"The {what} may not be fetched: {reason}", details={"reason": reason})
 
 
-def failed(reason: str) -> CrawlFailed:
-    """Nothing came of the page."""
-    return CrawlFailed(f"The page could not be fetched: {reason}")
+def failed(reason: str, what: str = "page") -> CrawlFailed:
+    """Nothing came of it."""
+    return CrawlFailed(f"The {what} could not be fetched: {reason}")

@@ -2,18 +2,21 @@
 
 from typing import Literal, Protocol
 
+Way = Literal["http", "browser", "image"]
+"""A page over plain HTTP, one that a browser has shown, or an image."""
+
 
 class Watcher(Protocol):
-    """Who counts pages."""
+    """Who counts pages and images."""
 
-    def crawled(self, way: Literal["http", "browser"], outcome: Literal["complete", "incomplete"]) -> None:
-        """A page was read."""
+    def crawled(self, way: Way, outcome: Literal["complete", "incomplete"]) -> None:
+        """A page was read, or an image fetched."""
         ...
 
     def crawl_failed(self, code: str) -> None:
-        """A page was not read, with this error."""
+        """A page or an image was not, with this error."""
         ...
 
     def crawl_blocked(self, count: int) -> None:
-        """The guard has refused so many requests of one page."""
+        """The guard has refused so many requests of one page or image."""
         ...

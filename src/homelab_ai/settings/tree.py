@@ -147,7 +147,7 @@ class TracingSettings(Section):
 class CrawlSettings(Section):
     """How web pages are read, and which of them may be."""
 
-    enabled: Switch = Field(default=True, description="Whether pages can be read at all.")
+    enabled: Switch = Field(default=True, description="Whether pages can be read, and images fetched by their address.")
     allow_networks: Many[Network] = Field(
         default=(),
         description="Networks at home that may be crawled. Public addresses always may; this machine's own only as a "
@@ -159,8 +159,10 @@ class CrawlSettings(Section):
         "host whose name ends so.",
     )
     allow_ports: Many[Port] = Field(default=(80, 443, 8080, 8443), description="Ports that may be crawled.")
-    timeout_seconds: Amount = Field(default=30, description="Seconds after which a page is given up.")
-    max_page_mb: Amount = Field(default=20, description="Most MB that one page may load, with all that belongs to it.")
+    timeout_seconds: Amount = Field(default=30, description="Seconds after which a page, or an image, is given up.")
+    max_page_mb: Amount = Field(
+        default=20, description="Most MB that one page may load, with all that belongs to it, or one image."
+    )
     browser_idle_minutes: KeepAlive = Field(
         default=5,
         description="Minutes without a page after which the browser ends; 0 ends it at once, -1 never (but to make "

@@ -99,12 +99,13 @@ class Metrics:
         for error in ServiceError.__subclasses__():  # what has not happened yet is 0: an alert sees the first time, too
             self._errors.labels(error.code)
 
-        self._pages = Counter("crawl_pages_total", "Pages that were read.", ["way", "outcome"], registry=registry)
-        self._pages_failed = Counter("crawl_failures_total", "Pages that were not.", ["code"], registry=registry)
+        self._pages = Counter("crawl_pages_total", "Pages read, images fetched.", ["way", "outcome"], registry=registry)
+        self._pages_failed = Counter("crawl_failures_total", "Pages and images not.", ["code"], registry=registry)
         self._blocked = Counter("crawl_blocked_requests_total", "What the guard has refused.", registry=registry)
 
         for way, outcome in itertools.product(("http", "browser"), ("complete", "incomplete")):
             self._pages.labels(way, outcome)
+        self._pages.labels("image", "complete")  # a part of one is of no use
         for code in ("CRAWL_BLOCKED", "CRAWL_FAILED"):
             self._pages_failed.labels(code)
 
@@ -184,18 +185,18 @@ class Metrics:
         for metric in self._of_models:
             metric.remove_by_labels({"model": model_id})
 
-    # --- pages: what `crawling.watcher.Watcher` says
+    # --- pages and images: what `crawling.watcher.Watcher` says
 
-    def crawled(self, way: Literal["http", "browser"], outcome: Literal["complete", "incomplete"]) -> None:
-        """A page was read."""
+    def crawled(self, way: Literal["http", "browser", "image"], outcome: Literal["complete", "incomplete"]) -> None:
+        """A page was read, or an image fetched."""
         self._pages.labels(way, outcome).inc()
 
     def crawl_failed(self, code: str) -> None:
-        """A page was not read."""
+        """A page or an image was not."""
         self._pages_failed.labels(code).inc()
 
     def crawl_blocked(self, count: int) -> None:
-        """The guard has refused requests of a page."""
+        """The guard has refused requests of a page or an image."""
         self._blocked.inc(count)
 
     # --- reading
