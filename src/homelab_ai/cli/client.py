@@ -12,13 +12,22 @@ _TIMEOUT_SECONDS = 600.0
 """The service gives a request up before, in whatever time its configuration says."""
 
 
+def own_key() -> str:
+    """Return the key of whoever runs the command; empty where there is none."""
+    return os.environ.get(KEY_VARIABLE, "").strip()
+
+
 class ServiceUnavailableError(Exception):
     """The service does not answer, or refuses. The text is for the person at the keyboard."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
-        """`status` is that of the answer, where there was one."""
+    def __init__(
+        self, message: str, status: int | None = None, code: str = "", retry_after_seconds: int | None = None
+    ) -> None:
+        """`status` is that of the answer, where there was one; `code` and the time to wait are what it said."""
         super().__init__(message)
         self.status = status
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Client:
@@ -30,7 +39,7 @@ class Client:
     def __init__(self, url: str) -> None:
         """Connect when there is something to ask. Raises `ServiceUnavailableError` for an address that is none."""
         self._url = url
-        key = os.environ.get(KEY_VARIABLE, "").strip()
+        key = own_key()
         if not key.isascii() or any(character.isspace() for character in key):
             raise ServiceUnavailableError(f"What {KEY_VARIABLE} holds is no key: a key has no such characters")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -74,14 +83,15 @@ class Client:
             ) from error
         try:
             answer: dict[str, Any] = response.json() if response.content else {}
-            message = "" if response.is_success else f"{answer['error']['message']}"
+            if response.is_success:
+                return answer
+            message, code = f"{answer['error']['message']}", f"{answer['error']['code']}"
         except (ValueError, KeyError, TypeError) as error:
             raise self._another(method, path, str(response.status_code)) from error
         if response.status_code == http.HTTPStatus.UNAUTHORIZED:
             message += f". Set {KEY_VARIABLE} to a key of this service"
-        if message:
-            raise ServiceUnavailableError(message, response.status_code)
-        return answer
+        pause = response.headers.get("Retry-After", "")
+        raise ServiceUnavailableError(message, response.status_code, code, int(pause) if pause.isdigit() else None)
 
     def _another(self, method: str, path: str, answered: str) -> ServiceUnavailableError:
         return ServiceUnavailableError(

@@ -31,6 +31,9 @@ from homelab_ai.settings import CrawlSettings
 
 log = logging.getLogger(__name__)
 
+CANNOT_RENDER = "Pages cannot be rendered here"
+"""What callers are told first where there is no browser, or it does not start."""
+
 _PAGES_AT_ONCE = 4
 _PAGES_OF_ONE_BROWSER = 200
 _TRIES = 2
@@ -204,7 +207,7 @@ class Browser:
             try:
                 await asyncio.shield(starting)
             except BrowserStartFailed as failure:
-                raise CrawlFailed(f"Pages cannot be rendered here: {failure}") from failure
+                raise CrawlFailed(f"{CANNOT_RENDER}: {failure}") from failure
             except asyncio.CancelledError:
                 if starting.cancelled():  # the service ends
                     raise CrawlFailed("Pages are not rendered any more: the service is stopping") from None

@@ -38,6 +38,9 @@ from homelab_ai.settings import Settings
 
 Format = Literal["text", "markdown", "html", "links", "metadata"]
 
+SWITCHED_OFF = "crawl.enabled is false"
+"""The reason for which no page is read at all."""
+
 _MB = 1024 * 1024
 _FOR_READING_SECONDS = 2.0
 """Of the time for a page, left for reading what was fetched; less where there is less."""
@@ -131,8 +134,7 @@ class CrawlService:
             check_headers(order.headers)
             _check_goes_together(order)
             if not self._settings.enabled:
-                why = "crawl.enabled is false"
-                raise CrawlBlocked(f"Pages are not read here: {why}", details={"reason": why})
+                raise CrawlBlocked(f"Pages are not read here: {SWITCHED_OFF}", details={"reason": SWITCHED_OFF})
             if self._at_work > self._most:
                 raise ResourceExhausted("Too many pages are being read or wait for that", retry_after_seconds=5)
             page = await self._crawl(url, order)
