@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.server import REPOSITORY
+from support.server import REPOSITORY, Server, free_port
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -75,3 +75,47 @@ def test_a_service_without_its_guard_is_found_out(tmp_path: Path) -> None:
         assert found["http://192.168.1.1/", browser]["outcome"] == "let through"
         assert found["http://169.254.169.254/latest/meta-data/", browser]["outcome"] == "let through"
         assert found["file:///etc/passwd", browser]["outcome"] == "refused"
+
+
+def doctor(folder: Path, url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HOMELAB_AI", "SSH_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "homelab_ai", "doctor", "--url", url, *arguments],
+        cwd=folder,
+        env=environment | {"COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_service_is_looked_at_with_its_machine(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        with server.client() as client:
+            page = client.post("/api/crawl", json={"url": "http://127.0.0.1:8081/", "wait_for_js": True})
+            assert page.json()["error"]["code"] == "CRAWL_BLOCKED"
+            sandboxed = client.get("/api/status").json()["browser"]["sandboxed"]
+        done = doctor(tmp_path, server.url, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {finding["subject"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert "runs and is ready" in found["service"]["saw"]
+    assert found["browser"]["level"] == "ok"
+    assert (found["sandbox"]["level"] == "ok") is sandboxed, "as the status says"
+    assert {"processor", "gpu", "clock", "memory", "disk", "access", "configuration"} <= found.keys()
+    assert "port" not in found, "it is the service's"
+    assert "hub" not in found, "nothing leaves this machine unasked"
+    assert all(bool(finding["mend"]) == (finding["level"] != "ok") for finding in found.values())
+
+
+def test_without_a_service_and_with_a_wrong_configuration_it_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("server: {prot: 1}")
+    done = doctor(tmp_path, f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert "problem  configuration  config.yaml:1: server.prot: unknown setting; did you mean port?" in done.stdout
+    assert "warning  service        No service answers at http://127.0.0.1:" in done.stdout
+    assert "> homelab-ai serve" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml"], "nothing was made"
+
+
+def test_a_command_line_that_is_wrong_is_told(tmp_path: Path) -> None:
+    assert doctor(tmp_path, "http://127.0.0.1", "--nonsense").returncode == 2

@@ -32,7 +32,7 @@ def doctor(
     online: Annotated[bool, typer.Option("--online", help="Look at what is in the internet, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON rather than a table.")] = False,
 ) -> None:
-    """Find what has to be mended, and say how. Changes nothing.
+    """Look at the machine, the configuration and the running service: what has to be mended, and how. Changes nothing.
 
     With --egress: see that the running service fetches no page of this machine, of the home or of a cloud's own
     services, but those that its configuration opens. Its API key, with the scope crawl, is taken from
@@ -41,14 +41,22 @@ def doctor(
     from homelab_ai.cli.client import ServiceUnavailableError  # noqa: PLC0415 - `serve` needs none of this
     from homelab_ai.settings import ConfigurationError  # noqa: PLC0415
 
-    if not egress:
-        raise typer.BadParameter("say what to look at: --egress")
     try:
-        findings, more = _egress(url, config, online=online)
+        findings, more = (_egress if egress else _checkup)(url, config, online=online)
     except (ServiceUnavailableError, ConfigurationError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
     _finish(findings, {"url": url, **more}, as_json=as_json)
+
+
+def _checkup(url: str, config: Path | None, *, online: bool) -> "tuple[Sequence[Finding], dict[str, Any]]":
+    from rich.console import Console  # noqa: PLC0415
+
+    from homelab_ai.cli.client import Client  # noqa: PLC0415
+    from homelab_ai.cli.doctor.checkup import examine  # noqa: PLC0415
+
+    with contextlib.closing(Client(url)) as service, Console(stderr=True).status("looking ..."):
+        return [*examine(service, config, online=online)], {}
 
 
 def _egress(url: str, config: Path | None, *, online: bool) -> "tuple[Sequence[Finding], dict[str, Any]]":
