@@ -70,12 +70,6 @@ def test_one_that_everybody_may_write_is_a_problem(tmp_path: Path) -> None:
             "security.ip_allowlist keeps out 127.0.0.1, this machine",
             "security: {ip_allowlist: [192.168.1.0/24, 127.0.0.1]}",
         ),
-        (
-            {"crawl": {"respect_robots": True}},
-            "warning",
-            "crawl.respect_robots has no effect in this version",
-            "remove it",
-        ),
     ],
 )
 def test_what_smells_is_told(values: dict[str, Any], level: str, saw: str, mend: str) -> None:
@@ -98,6 +92,12 @@ def test_what_smells_is_told(values: dict[str, Any], level: str, saw: str, mend:
 )
 def test_what_is_meant_so_does_not_smell(values: dict[str, Any]) -> None:
     assert smells(values, gateways=[ip_address("192.168.1.1")]) == []
+
+
+def test_what_has_no_effect_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configuration, "reserved_in_use", lambda settings: ["crawl.to_come"])
+    (finding,) = smells({})
+    assert (finding.level, finding.saw) == ("warning", "crawl.to_come has no effect in this version")
 
 
 def test_whoever_has_logged_in_from_elsewhere_is_not_to_lock_themselves_out() -> None:
