@@ -167,6 +167,13 @@ def test_broken_html_is_read_as_far_as_it_goes() -> None:
         assert text in found.text
 
 
+@pytest.mark.parametrize("tag", ["main", "article", "section", "p", "custom-element"])
+@pytest.mark.parametrize("after", ["", "<p>And a last one.", "<body><p>And a last one."])
+def test_a_page_need_not_say_where_its_body_begins(tag: str, after: str) -> None:
+    found = extract(f"<!doctype html><title>A</title><{tag}>{PARAGRAPHS[0]}</{tag}>{after}".encode(), URL, "text/html")
+    assert (found.title, found.text.partition("\n")[0]) == ("A", PARAGRAPHS[0])
+
+
 def test_a_page_from_right_to_left() -> None:
     text = "هذه صفحة عن الحدائق والأشجار، وفيها كلام كثير عن الزهور التي تحتاج إلى الماء كل يوم في الصيف الحار. " * 3
     found = extract(f"<html lang=ar dir=rtl><body><article><p>{text}</p></article>".encode(), URL, "text/html")

@@ -45,6 +45,10 @@ _UNSEEN = frozenset(
         "math",
     ]
 )
+_OF_A_HEAD = frozenset(
+    ["base", "basefont", "bgsound", "link", "meta", "noframes", "noscript", "script", "style", "template", "title"]
+)
+"""What does not end it (https://html.spec.whatwg.org/#parsing-main-inhead)."""
 _MARKS = {"b": "**", "strong": "**", "em": "*", "i": "*", "code": "`", "kbd": "`", "samp": "`", "tt": "`"}
 _OPENED = "\0"
 """Before a mark that is not closed yet. No page holds it: `parsed` takes it out."""
@@ -71,9 +75,22 @@ def parsed(text: str) -> HtmlElement | None:
     parser = lxml_html.HTMLParser(remove_comments=True, remove_pis=True, huge_tree=True, encoding="utf-8")
     try:
         # What a file may hold and XML may not (a NUL above all) would end the page there.
-        return lxml_html.document_fromstring(text.replace("\0", "").encode("utf-8", "replace"), parser=parser)
+        root = lxml_html.document_fromstring(text.replace("\0", "").encode("utf-8", "replace"), parser=parser)
     except (ValueError, lxml_html.etree.LxmlError):
         return None
+    _end_head(root)
+    return root
+
+
+def _end_head(root: HtmlElement) -> None:
+    """Have the body begin where it begins for browsers: before a `<main>`, too, which the parser does not know."""
+    head = root.find("head")
+    strays = [] if head is None else list(itertools.dropwhile(lambda element: element.tag in _OF_A_HEAD, head))
+    if strays:
+        body = root.find("body")
+        if body is None:
+            body = lxml_html.etree.SubElement(root, "body")
+        body[:0] = strays
 
 
 def blocks(root: HtmlElement, url: str, most: int = MOST) -> list[Block]:
