@@ -1,5 +1,6 @@
 """Pages over plain HTTP, from a site on loopback, through a proxy that sees everything."""
 
+import asyncio
 import gzip
 import ssl
 import subprocess
@@ -93,6 +94,24 @@ async def test_headers_go_to_the_origin_of_the_page_alone(web: Web) -> None:
     assert told["/"].host == "site.test"
     assert not {"authorization", "x-own"} & told["/cross"].headers.keys()
     assert told["/cross"].headers["user-agent"] == http.USER_AGENT
+
+
+async def test_an_ipv6_address_keeps_its_brackets(web: Web) -> None:
+    web.site.pages["/"] = Served(status=302, headers={"Location": "http://[2606::1]:8080/a?b#c"})
+    with pytest.raises(CrawlFailed):
+        await web.fetch("/")
+    assert [target for _, target in web.proxy.seen] == ["http://site.test/", "http://[2606::1]:8080/a?b"]
+
+
+async def test_chunks_of_a_byte_do_not_keep_everybody_else_waiting(web: Web) -> None:
+    chunks = Served(b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n", headers={"Transfer-Encoding": "chunked"}, then="hang")
+    fetching = asyncio.create_task(web.fetch("/", chunks))
+    turns = 0
+    while not fetching.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await fetching).body == b"a" * 10_000
+    assert turns > 10_000
 
 
 async def test_redirects_without_end(web: Web) -> None:

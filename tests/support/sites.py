@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import contextlib
+import inspect
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -39,6 +40,8 @@ class _Listener:
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
+        self.arrived = 0
+        """Connections, whatever is said over them."""
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,6 +62,8 @@ class _Listener:
         await self._server.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.arrived += 1
+
         async def quietly() -> None:
             try:
                 with contextlib.suppress(OSError, EOFError, ssl.SSLError):
@@ -74,32 +79,39 @@ class _Listener:
         raise NotImplementedError
 
 
-async def _head(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str]]:
+async def _head(reader: asyncio.StreamReader, begun: bytes = b"") -> tuple[str, str, dict[str, str]]:
     """Method, target and headers of the next request."""
-    first, *lines = (await reader.readuntil(END)).decode("latin-1").strip().split("\r\n")
+    first, *lines = (begun + await reader.readuntil(END)).decode("latin-1").strip().split("\r\n")
     method, target, _ = first.split(" ")
     pairs = (line.partition(":") for line in lines)
     return method, target, {name.lower(): value.strip() for name, _, value in pairs}
 
 
-class Site(_Listener):
-    """Serves what `pages` says, by path; a function is asked anew each time."""
+Pages = dict[str, Served | Callable[[Asked], Served | Awaitable[Served]]]
 
-    def __init__(self, pages: dict[str, Served | Callable[[Asked], Served]], tls: ssl.SSLContext | None = None) -> None:
+
+class Site(_Listener):
+    """Serves what `pages` says, by path, and `otherwise` for all others; a function is asked anew each time."""
+
+    def __init__(self, pages: Pages, tls: ssl.SSLContext | None = None, otherwise: Served | None = None) -> None:
         super().__init__(tls)
         self.pages = pages
         self.asked: list[Asked] = []
+        self._otherwise = otherwise or Served("not here", status=404)
 
     def paths(self) -> list[str]:
         return [asked.path for asked in self.asked]
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        _, target, headers = await _head(reader)
+        if not (first := await reader.readexactly(1)).isalpha():
+            return  # this is not HTTP
+        _, target, headers = await _head(reader, first)
         asked = Asked(headers.get("host", ""), target, headers)
         self.asked.append(asked)
-        served = self.pages.get(urlsplit(target).path, Served("not here", status=404))
-        if callable(served):
-            served = served(asked)
+        found = self.pages.get(urlsplit(target).path, self._otherwise)
+        served = found(asked) if callable(found) else found
+        if inspect.isawaitable(served):
+            served = await served
         body = served.body.encode() if isinstance(served.body, str) else served.body
         lines = [f"HTTP/1.1 {served.status} Said", "Connection: close"]
         if served.content_type:

@@ -416,6 +416,7 @@ async def test_the_next_address_is_tried(guard: Guard, internet: Internet) -> No
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n",
             "its answer is not valid HTTP",
         ),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 21 + with_body(b"at last"), "its answer is not valid HTTP"),
     ],
 )
 async def test_answers_that_are_none(guard: Guard, internet: Internet, answer: bytes, reason: str) -> None:

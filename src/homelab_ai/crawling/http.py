@@ -149,7 +149,7 @@ class _Fetching:
             sent = httpx2.Headers(ours)
             if _origin(target) == home:
                 sent.update(own)
-            request = client.build_request("GET", target, headers=sent)
+            request = client.build_request("GET", target, headers=sent, extensions=_as_a_proxy_is_asked(target))
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
                 self._check_the_guard(response)
@@ -176,6 +176,7 @@ class _Fetching:
         self.url, self.status = str(response.url), response.status_code
         self.content_type = response.headers.get("Content-Type", "")
         async for chunk in response.aiter_raw():
+            await asyncio.sleep(0)  # chunks of a byte each are not to keep everybody else waiting
             try:
                 # One byte more than may be, which tells whether there is more.
                 self.body += decoder.decode(chunk, self.max_bytes + 1 - len(self.body))
@@ -226,6 +227,11 @@ def _tls_fault(error: BaseException | None) -> ssl.SSLError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _as_a_proxy_is_asked(url: httpx2.URL) -> dict[str, bytes]:
+    """The target of the request; of the library's own making, an IPv6 address in it would have lost its brackets."""
+    return {"target": str(url.copy_with(fragment=None)).encode()} if url.scheme == "http" else {}
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:

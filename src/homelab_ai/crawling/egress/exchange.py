@@ -19,8 +19,11 @@ ANSWER_SECONDS = 30
 """How long a server may take to send the head of its answer, from the moment that it is connected."""
 IDLE_SECONDS = 30
 """How long nothing may move in an answer or a tunnel."""
+_MOST_INFORMATIONAL = 20
+"""Answers before the answer (100 Continue, 103 Early Hints) that a server may send."""
 
 _HUNG_UP = "it has hung up without an answer"
+_NOT_HTTP = "its answer is not valid HTTP"
 
 
 class ClientGone(Exception):
@@ -82,19 +85,7 @@ async def _upload(request: h11.Request, client: End, server: End, passage: Passa
 
 async def _download(client: End, server: End, clock: Clock) -> None:
     """Pass on the answer."""
-    try:
-        async with Patience(clock, ANSWER_SECONDS):
-            while isinstance(event := await server.event(), h11.InformationalResponse):
-                pass
-    except TimeoutError:
-        raise NoAnswer(f"it has not answered within {ANSWER_SECONDS} s") from None
-    except h11.RemoteProtocolError:
-        _, ended = server.http.trailing_data
-        raise NoAnswer(_HUNG_UP if ended else "its answer is not valid HTTP") from None
-    except OSError:
-        raise NoAnswer(_HUNG_UP) from None
-    if not isinstance(event, h11.Response):
-        raise NoAnswer(_HUNG_UP)
+    event: Any = await _answer(server, clock)
     try:
         async with Patience(clock, IDLE_SECONDS) as patience:
             await _pass_on(client, messages.returned(event))
@@ -107,6 +98,28 @@ async def _download(client: End, server: End, clock: Clock) -> None:
         raise NoAnswer(f"nothing has moved for {IDLE_SECONDS} s") from None
     except (h11.RemoteProtocolError, OSError):
         raise NoAnswer("it has stopped in the middle of its answer") from None
+
+
+async def _answer(server: End, clock: Clock) -> h11.Response:
+    """Return the head of the answer, after those that only come before it."""
+    try:
+        async with Patience(clock, ANSWER_SECONDS):
+            for _ in range(_MOST_INFORMATIONAL + 1):
+                event = await server.event()
+                if not isinstance(event, h11.InformationalResponse):
+                    break
+    except TimeoutError:
+        raise NoAnswer(f"it has not answered within {ANSWER_SECONDS} s") from None
+    except h11.RemoteProtocolError:
+        _, ended = server.http.trailing_data
+        raise NoAnswer(_HUNG_UP if ended else _NOT_HTTP) from None
+    except OSError:
+        raise NoAnswer(_HUNG_UP) from None
+    if isinstance(event, h11.InformationalResponse):
+        raise NoAnswer(_NOT_HTTP)
+    if not isinstance(event, h11.Response):
+        raise NoAnswer(_HUNG_UP)
+    return event
 
 
 async def _pass_on(client: End, event: h11.Event) -> None:
