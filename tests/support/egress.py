@@ -37,6 +37,8 @@ class Internet:
         """Names, and addresses, that never answer."""
         self.arrived = 0
         """Connections that servers have taken."""
+        self.elsewhere: int | None = None
+        """A port of this machine that stands behind every address that has no server of its own."""
         self._behind: dict[tuple[str, int], int] = {}
         self._servers: list[asyncio.Server] = []
         self._handlers: set[asyncio.Task[None]] = set()
@@ -54,9 +56,14 @@ class Internet:
         self.dialled.append((str(address), port))
         if str(address) in self.hanging:
             await asyncio.get_running_loop().create_future()
-        if (str(address), port) not in self._behind:
+        local = self._behind.get((str(address), port), self.elsewhere)
+        if local is None:
             raise ConnectionRefusedError
-        return await asyncio.open_connection("127.0.0.1", self._behind[str(address), port], limit=64 * 1024)
+        return await asyncio.open_connection("127.0.0.1", local, limit=64 * 1024)
+
+    def put(self, local: int, address: str = PUBLIC, port: int = 80) -> None:
+        """Have the server on this port of this machine stand behind an address."""
+        self._behind[address, port] = local
 
     async def serve(self, handler: Handler, address: str = PUBLIC, port: int = 80) -> None:
         """Have a server stand behind an address. Its connections are closed when the handler returns."""
@@ -76,7 +83,7 @@ class Internet:
 
         server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=512, limit=2**20)
         self._servers.append(server)
-        self._behind[address, port] = server.sockets[0].getsockname()[1]
+        self.put(server.sockets[0].getsockname()[1], address, port)
 
     @property
     def at_work(self) -> int:
