@@ -6,6 +6,7 @@ import yaml
 
 from homelab_ai.api.crawl import CrawlRequest
 from homelab_ai.crawling import browser, http, images, politeness, robots, service
+from homelab_ai.crawling.engines import process
 from homelab_ai.settings import CrawlSettings
 from support.server import REPOSITORY
 
@@ -38,6 +39,7 @@ def test_the_numbers_are_those_of_the_browser() -> None:
     assert f"replaced after {browser._PAGES_OF_ONE_BROWSER} pages" in CRAWLING
     assert browser._PAGES_AT_ONCE == 4
     assert "four pages at once" in CRAWLING
+    assert f"gets more than {process._MEMORY_BYTES // 1024**3} GB" in CRAWLING
 
 
 def test_the_numbers_of_politeness_are_those_of_the_code() -> None:

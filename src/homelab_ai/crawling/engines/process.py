@@ -18,6 +18,7 @@ import ctypes
 import functools
 import itertools
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -34,6 +35,8 @@ from homelab_ai.crawling.engines.visit import PageError
 from homelab_ai.models.hosts import wire
 
 _PR_SET_CHILD_SUBREAPER = 36
+_MEMORY_BYTES = 3 * 1024**3
+"""What each of the processes may have of its own. By this measure, a page's has 0.6 GB before it has done anything."""
 
 
 def main() -> None:
@@ -41,6 +44,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the service's terminal is the service's business
     _adopt_orphans()
     _be_first_to_go_when_memory_ends()
+    _limit_memory()
     channel = socket.socket(fileno=int(sys.argv[1]))
     channel.set_inheritable(False)
     folder = Path(sys.argv[2])
@@ -64,6 +68,12 @@ def _adopt_orphans() -> None:
 def _be_first_to_go_when_memory_ends() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _limit_memory() -> None:
+    """Have a page that takes memory without end come to its own end: Chromium's limit is 16 GB, or none at all."""
+    with contextlib.suppress(ValueError, OSError):  # there is a lower one
+        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 
 async def _serve(channel: socket.socket, folder: Path) -> None:

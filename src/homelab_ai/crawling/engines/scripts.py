@@ -7,8 +7,11 @@ MUTE = """
 window.alert = window.print = () => undefined;
 window.confirm = () => false;
 window.prompt = window.open = () => null;
+for (const say of ["assert", "debug", "dir", "dirxml", "error", "info", "log", "table", "trace", "warn"])
+  console[say] = () => undefined;
 """
-"""The driver dismisses dialogs too, but a loop of them could be ended only by ending the page."""
+"""The driver dismisses dialogs too, but a loop of them could be ended only by ending the page; and it is told of each
+line in the console, of which a flood keeps it from all else."""
 
 STATE = """
 new Promise(done => {
