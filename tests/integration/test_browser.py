@@ -21,18 +21,13 @@ from homelab_ai.crawling.browser import Browser, Wishes
 from homelab_ai.crawling.pages import Fetched
 from homelab_ai.errors import CrawlBlocked, CrawlFailed, InvalidRequest, RequestTimeout, UnsupportedMediaType
 from homelab_ai.settings import CrawlSettings
+from support.browsers import NEEDS_CHROMIUM
 from support.clock import Clock
 from support.server import free_port, wait_for
 from support.sites import Asked, Proxy, Served, Site
 from support.sites import TestPassage as Passage
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(
-        not any(map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))),
-        reason="Chromium is not installed (apt-get install chromium-headless-shell)",
-    ),
-]
+pytestmark = [pytest.mark.anyio, NEEDS_CHROMIUM]
 
 SECONDS = 20.0
 """More than any page here needs; those that never end are given less."""
@@ -436,6 +431,13 @@ async def test_nothing_but_the_page_goes_out(own: Web) -> None:
         if connection.status == psutil.CONN_ESTABLISHED
     ]
     assert {(address[0], address[1]) for address in connections} <= {("127.0.0.1", own.proxy.port)}
+
+
+async def test_what_the_driver_switches_off_stays_off(web: Web) -> None:
+    await web.render("<p>Hello")
+    given = [word for word in chromium_of(web.browser).cmdline() if word.startswith("--disable-features=")]
+    drivers, ours = (set(word.partition("=")[2].split(",")) for word in given)
+    assert drivers < ours, "Chromium goes by the last of the two"
 
 
 async def test_a_request_that_is_given_up_leaves_no_page(web: Web) -> None:

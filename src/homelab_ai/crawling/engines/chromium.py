@@ -33,7 +33,17 @@ _SHELL, _WHOLE = "chromium-headless-shell", "chromium"
 _NAMES = (_SHELL, _WHOLE, "chromium-browser", "google-chrome-stable", "google-chrome")
 _NOWHERE = "http://127.0.0.1:1"
 
+# Of two such flags Chromium goes by the last, so this one holds what stands in Playwright's.
+_FEATURES_OFF = (
+    "WebRtcHideLocalIpsWithMdns",  # it would join a multicast group of the home's network, with a page's first call
+    *("AimEnabled", "AvoidCorsURLLoaderRestartOnRedirect", "AvoidUnnecessaryBeforeUnloadCheckSync"),
+    *("DestroyProfileOnBrowserClose", "HttpsFirstBalancedModeAutoEnable", "HttpsUpgrades", "LensOverlay"),
+    *("MediaRouter", "NetworkTimeServiceQuerying", "OptimizationHints", "PaintHolding", "PreconnectToSearch"),
+    *("TcpPortRandomizationWin", "ThirdPartyStoragePartitioning"),
+    *("msEdgeUpdateLaunchServicesPreferredVersion", "msForceBrowserSignIn"),
+)
 _FLAGS = (
+    f"--disable-features={','.join(_FEATURES_OFF)}",
     # Nothing goes around the proxy: no name is resolved here, no UDP sent, no QUIC spoken.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--dns-prefetch-disable",
