@@ -105,7 +105,7 @@ class Conversation:
             challenge = ("Proxy-Authenticate", 'Basic realm="homelab-ai"')
             await self._refuse(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, "this proxy is not for everybody", challenge)
         elif reason := self._enter(passage):
-            await self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, reason, (messages.FAILED, reason))
+            await self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, reason)
         elif request.method not in messages.METHODS:
             allow = ("Allow", b", ".join(sorted(messages.METHODS)).decode())
             await self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "this method is not passed on", allow)
@@ -130,7 +130,7 @@ class Conversation:
             target, stream = await self._reach(request, passage)
         except Refused as refusal:
             passage.note_blocked(asked, str(refusal))
-            await self._refuse(HTTPStatus.FORBIDDEN, str(refusal), (messages.BLOCKED, str(refusal)))
+            await self._refuse(HTTPStatus.FORBIDDEN, str(refusal), mark=messages.BLOCKED)
             return
         except NoAnswer as failure:
             await self._fail(passage, asked, str(failure))
@@ -196,14 +196,14 @@ class Conversation:
 
     async def _fail(self, passage: Passage, asked: str, reason: str) -> None:
         passage.note_failure(asked, reason)
-        await self._refuse(HTTPStatus.BAD_GATEWAY, reason, (messages.FAILED, reason))
+        await self._refuse(HTTPStatus.BAD_GATEWAY, reason)
 
-    async def _refuse(self, status: int, words: str, *headers: tuple[str, str]) -> None:
+    async def _refuse(self, status: int, reason: str, *headers: tuple[str, str], mark: str = messages.FAILED) -> None:
         """Answer with words of the guard's own, unless an answer is under way already."""
         http = self._client.http
         if http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
-        response, data = messages.own(status, words, *headers)
+        response, data = messages.own(status, mark, reason, *headers)
         await self._client.send(response, *([] if self._method == b"HEAD" else [data]), h11.EndOfMessage())
 
 

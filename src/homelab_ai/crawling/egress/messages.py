@@ -111,13 +111,14 @@ def _end_to_end(message: h11.Request | h11.Response) -> Iterator[tuple[bytes, by
             yield name, value
 
 
-def own(status: int, words: str, *headers: tuple[str, str]) -> tuple[h11.Response, h11.Data]:
-    """Return an answer of the guard itself, as plain text."""
-    body = f"{words}\n".encode()
+def own(status: int, mark: str, reason: str, *headers: tuple[str, str]) -> tuple[h11.Response, h11.Data]:
+    """Return an answer of the guard itself. The `mark`, `BLOCKED` or `FAILED`, keeps it from being taken for a page."""
+    body = f"{reason}\n".encode()
     own_headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),
+        (mark, reason),
         *headers,
     ]
     return (
