@@ -1,0 +1,73 @@
+"""A running service that may read one site, on this machine, and what processes and folders it has for that."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import psutil
+
+from support.server import KEYLESS, Server
+from support.sites import Pages, Site
+
+
+class Reading:
+    """The service, the site, and a client."""
+
+    def __init__(self, server: Server, site: Site, client: httpx.AsyncClient, temporary: Path) -> None:
+        self.server, self.site = server, site
+        self._client, self._temporary = client, temporary
+
+    async def crawl(self, path: str, **wishes: object) -> httpx.Response:
+        url = f"http://127.0.0.1:{self.site.port}{path}"
+        return await self._client.post("/api/crawl", json={"url": url} | wishes)
+
+    def children(self) -> list[psutil.Process]:
+        """All processes below the service."""
+        return psutil.Process(self.server.process.pid).children(recursive=True)
+
+    def browser(self) -> dict[str, list[psutil.Process]]:
+        """Those of the browser: the one above, the driver, those of Chromium, and of these the pages' own."""
+        found: dict[str, list[psutil.Process]] = {"process": [], "driver": [], "Chromium": [], "renderers": []}
+        for each in self.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                line = " ".join(each.cmdline())
+                if "crawling.engines.process" in line:
+                    found["process"].append(each)
+                elif "run-driver" in line:
+                    found["driver"].append(each)
+                elif "chrom" in line:
+                    found["Chromium"].append(each)
+                if "--type=renderer" in line:
+                    found["renderers"].append(each)
+        return found
+
+    def zombies(self) -> list[psutil.Process]:
+        found = []
+        for each in self.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if each.status() == psutil.STATUS_ZOMBIE:
+                    found.append(each)
+        return found
+
+    def folders(self) -> list[Path]:
+        """Those in which browsers keep what they write."""
+        return [*self._temporary.glob("homelab-ai-browser-*")]
+
+
+def configuration(site: Site, **crawl: object) -> str:
+    """What opens the site to the service."""
+    settings = {"allow_hosts": "[127.0.0.1]", "allow_ports": f"[{site.port}]", "timeout_seconds": 20} | crawl
+    return "crawl: {" + ", ".join(f"{name}: {value}" for name, value in settings.items()) + "}\n"
+
+
+@contextlib.asynccontextmanager
+async def reading(folder: Path, pages: Pages) -> AsyncIterator[Reading]:
+    """Start all of it in this folder."""
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    async with Site(pages) as site:
+        environment = KEYLESS | {"TMPDIR": str(temporary)}
+        with Server(folder, config=configuration(site), environment=environment) as server:
+            async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
+                yield Reading(server, site, client, temporary)
