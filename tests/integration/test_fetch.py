@@ -96,8 +96,8 @@ async def test_headers_go_to_the_origin_of_the_page_alone(web: Web) -> None:
     assert told["/cross"].headers["user-agent"] == http.USER_AGENT
 
 
-async def test_an_ipv6_address_keeps_its_brackets(web: Web) -> None:
-    web.site.pages["/"] = Served(status=302, headers={"Location": "http://[2606::1]:8080/a?b#c"})
+async def test_the_guard_is_asked_for_an_ipv6_address_in_brackets_and_without_credentials(web: Web) -> None:
+    web.site.pages["/"] = Served(status=302, headers={"Location": "http://me:word@[2606::1]:8080/a?b#c"})
     with pytest.raises(CrawlFailed):
         await web.fetch("/")
     assert [target for _, target in web.proxy.seen] == ["http://site.test/", "http://[2606::1]:8080/a?b"]

@@ -116,6 +116,10 @@ REDIRECTS: dict[str, Attack] = {
 } | {
     "302 to 0177.0.0.1 in a browser": led("0177.0.0.1"),
     "302 to 127.0.0.1 in circles in a browser": led("%E2%91%A0%E2%91%A1%E2%91%A6.%E2%93%AA.%E2%93%AA.%E2%91%A0"),
+    "302 with credentials": led("user:word@127.0.0.1", browser=False),
+    "302 with credentials in a browser": led("user:word@127.0.0.1"),
+    "302 with a host for credentials": led("villain.test@127.0.0.1", browser=False),
+    "302 with a host for credentials in a browser": led("villain.test@127.0.0.1"),
     "302 and again": Attack(page=Served("", status=302, headers={"Location": "/to-the-secret"}), browser=False),
     "302 and again in a browser": Attack(page=Served("", status=302, headers={"Location": "/to-the-secret"})),
 }

@@ -231,7 +231,7 @@ def _tls_fault(error: BaseException | None) -> ssl.SSLError | None:
 
 def _as_a_proxy_is_asked(url: httpx2.URL) -> dict[str, bytes]:
     """The target of the request; of the library's own making, an IPv6 address in it would have lost its brackets."""
-    return {"target": str(url.copy_with(fragment=None)).encode()} if url.scheme == "http" else {}
+    return {"target": b"http://" + url.netloc + url.raw_path} if url.scheme == "http" else {}
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:

@@ -29,6 +29,9 @@ _SILENT_TYPES = frozenset({"image", "media", "font", "websocket", "eventsource",
 _BLOCKED, _FAILED = BLOCKED.lower(), FAILED.lower()  # as Playwright writes the names of headers
 _NO_CONTENT = (204, 205)
 _REDIRECTS = 300
+_ABORTED = "net::ERR_ABORTED"
+_NEWS_SECONDS = 0.5
+"""After a navigation was aborted, within which the driver tells if it was by the end of the page's process."""
 _NO_WORDS = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
 _NET_ERROR = re.compile(r"net::(ERR_\w+)")
 _CRASH = re.compile(r"crashed|has been closed|Connection closed|Target closed", re.IGNORECASE)
@@ -140,6 +143,8 @@ class Visit:
         try:
             await page.goto(self.wish["url"], wait_until="commit", timeout=0)
         except Error as error:
+            if _ABORTED in error.message:
+                await asyncio.sleep(_NEWS_SECONDS)
             self._raise_why(error)
 
     async def _get_ready(self, page: Page, cdp: CDPSession) -> None:
@@ -319,9 +324,9 @@ class Visit:
         if _NO_WORDS in error.message:
             self._main.empty = True
             return
-        if "ERR_ABORTED" in error.message and self._main.response and self._main.response.status in _NO_CONTENT:
+        if _ABORTED in error.message and self._main.response and self._main.response.status in _NO_CONTENT:
             raise PageError("net", f"its server has sent no page (status {self._main.response.status})") from error
-        if ("ERR_ABORTED" in error.message and self._main.response) or "Download is starting" in error.message:
+        if (_ABORTED in error.message and self._main.response) or "Download is starting" in error.message:
             raise PageError("download", "") from error
         if found := _NET_ERROR.search(error.message):
             raise PageError("net", found[1]) from error
