@@ -24,14 +24,14 @@ test: ## set up and run every test that this machine can run (a quarter of an ho
 	@$(SETUP) dev
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-soak: ## the long form of what `make test` runs in short: thousands of examples and images, hundreds of loads (two hours)
+soak: ## the long form of what `make test` runs in short: thousands of examples, images and pages, hundreds of loads (hours)
 	@$(SETUP) dev
 	@env HOMELAB_AI_TEST_EXAMPLES=2000 HOMELAB_AI_TEST_CYCLES=500 HOMELAB_AI_TEST_IMAGES=20000 \
-		HOMELAB_AI_TEST_REQUESTS=10000 $(BIN)/python -m pytest \
+		HOMELAB_AI_TEST_REQUESTS=10000 HOMELAB_AI_TEST_PAGES=2000 $(BIN)/python -m pytest \
 		tests/unit/test_registry_properties.py tests/unit/test_batcher.py tests/unit/test_turns.py \
 		tests/integration/test_cycles.py tests/integration/test_decoder.py \
 		tests/faults/test_images.py tests/faults/test_on_demand.py tests/e2e/test_logs.py \
-		tests/contract/test_generated_requests.py $(ARGS)
+		tests/e2e/test_many_pages.py tests/contract/test_generated_requests.py $(ARGS)
 	@for round in $$(seq 20); do $(BIN)/python -m pytest tests/faults $(ARGS) || exit 1; done
 
 lint: ## check style, imports and types
