@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from homelab_ai.admin import routes as admin
 from homelab_ai.api import (
     caption,
     crawl,
@@ -174,7 +175,7 @@ def create_app(
             RequestValidationError: translate_validation_error,
         },
     )
-    for room in (embed, caption, crawl, pulls, models, key_routes, status, metrics, health):
+    for room in (embed, caption, crawl, pulls, models, key_routes, status, metrics, health, admin):
         app.include_router(room.router)
     app.openapi = partial(documents.openapi, app)  # type: ignore[method-assign]
     return app

@@ -24,6 +24,12 @@ TABLE: dict[tuple[str, str], Access] = {
     ("HEAD", "/health"): "probe",
     ("GET", "/ready"): "probe",
     ("HEAD", "/ready"): "probe",
+    ("GET", "/"): "public",
+    ("HEAD", "/"): "public",
+    ("GET", "/admin"): "public",
+    ("HEAD", "/admin"): "public",
+    ("GET", "/admin/{name:path}"): "public",
+    ("HEAD", "/admin/{name:path}"): "public",
     ("GET", "/docs"): "public",
     ("GET", "/docs/oauth2-redirect"): "public",
     ("*", "/docs/assets"): "public",
@@ -57,7 +63,22 @@ BODIES: dict[tuple[str, str], dict[str, object]] = {
     ("PATCH", "/api/models/{model_id:path}"): {"default": True},
     ("POST", "/api/keys"): {"name": "new"},
 }
-UNSERVED = ["/", "/nope", "/docsx", "/healthz", "/Health", "/api", "/openapi.json/", "//health", "//docs", "/%2fhealth"]
+UNSERVED = [
+    "/nope",
+    "/docsx",
+    "/adminx",
+    "//",
+    "//admin",
+    "//admin/",
+    "/Admin/",
+    "/healthz",
+    "/Health",
+    "/api",
+    "/openapi.json/",
+    "//health",
+    "//docs",
+    "/%2fhealth",
+]
 PROTECTED = {route: scope for route, scope in TABLE.items() if scope not in {"probe", "public"}}
 every_route = pytest.mark.parametrize(("route", "access"), TABLE.items(), ids=map(" ".join, TABLE))
 every_protected_route = pytest.mark.parametrize(("route", "scope"), PROTECTED.items(), ids=map(" ".join, PROTECTED))
@@ -82,11 +103,13 @@ def locked(settings: Settings, *, peer: str = LISTED, **security: object) -> Ite
 def call(client: TestClient, route: tuple[str, str], headers: dict[str, str] | None = None) -> Response:
     method, path = route
     body = BODIES.get((method, path.removeprefix("/ai")))
+    path = path.replace("/admin/{name:path}", "/admin/index.html")
     path = path.replace("{model_id:path}", "minilm").replace("{name:path}", "all")
     if method == "*":
         method, path = "GET", f"{path}/swagger-ui.css"
     assert "{" not in path
-    return client.request(method, path, json=body, headers=headers)
+    accepted = {"Accept": "text/html, */*"}  # as browsers say it: for all others there is nothing at /
+    return client.request(method, path, json=body, headers={**accepted, **(headers or {})})
 
 
 def basic(user: str, key: str) -> dict[str, str]:
@@ -346,7 +369,7 @@ def test_a_method_that_a_route_does_not_take_is_as_closed(settings: Settings) ->
 def test_what_is_open_is_no_way_around(settings: Settings) -> None:
     tails = ["/", "/%2e%2e/api/models", "%2f..%2fapi%2fmodels", ";/api/models", "%00", "%0a", "%3f/api/models"]
     with locked(settings) as client:
-        for open_to_all in ("/health", "/ready", "/docs", "/docs/assets", "/openapi.json"):
+        for open_to_all in ("/health", "/ready", "/docs", "/docs/assets", "/openapi.json", "/admin/", "/admin/js"):
             for tail in tails:
                 response = client.get(open_to_all + tail, follow_redirects=False)
                 assert response.status_code in {401, 404}, open_to_all + tail

@@ -66,7 +66,7 @@ def test_every_path_that_it_names_is_served(app: FastAPI) -> None:
         for path, methods in app.openapi()["paths"].items()
         for method in methods
     }
-    assert named - {("GET", "/docs")} == served
+    assert named - {("GET", "/docs"), ("GET", "/admin/")} == served
 
 
 def test_every_command_of_make_that_it_names_exists() -> None:

@@ -34,8 +34,11 @@ log = logging.getLogger(__name__)
 PROBES = {"/health", "/ready"}
 """Open to everyone: an orchestrator has neither a key nor a listed address."""
 
-PUBLIC = {"/docs", "/openapi.json"}
+PUBLIC = {"/", "/admin", "/docs", "/openapi.json"}
 """Need no key: they tell what is in the source, and a browser cannot send a key with an address that is typed in."""
+
+_PUBLIC_BELOW = ("/admin/", "/docs/")
+"""So does all that belongs to those pages."""
 
 _LONGEST_PATH = 2048
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
@@ -189,7 +192,7 @@ class AccessMiddleware:
             raise NotFound("Nothing is served at such a path; /docs lists what is")
         if path not in PROBES:
             gate.check_address(client)
-            if path not in PUBLIC and not path.startswith("/docs/"):
+            if path not in PUBLIC and not path.startswith(_PUBLIC_BELOW):
                 context.identity = await gate.admit(client, headers)
                 if path not in UNCOUNTED and (quota := await gate.count(context.identity, client)):
                     context.headers = quota.headers
