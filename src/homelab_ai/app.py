@@ -30,6 +30,8 @@ from homelab_ai.api import (
     pulls,
     shutdown,
     status,
+    stream,
+    whoami,
 )
 from homelab_ai.api.access import AccessMiddleware, Gate
 from homelab_ai.api.context import ContextMiddleware
@@ -38,6 +40,7 @@ from homelab_ai.api.envelope import translate_http_exception, translate_validati
 from homelab_ai.api.keys import KeyRing, make_first_key
 from homelab_ai.api.reading import BodyLimits
 from homelab_ai.api.services import Services
+from homelab_ai.api.watching import Watching
 from homelab_ai.captioning import service as captioning
 from homelab_ai.captioning.decoder import Decoder
 from homelab_ai.captioning.service import CaptionService
@@ -59,6 +62,7 @@ from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import ConfigurationError, Settings, Source, reserved_in_use
 from homelab_ai.state import State, StateError
 from homelab_ai.telemetry import logs
+from homelab_ai.telemetry.history import History, Seen
 from homelab_ai.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -93,7 +97,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Services]:
-        logs.configure(settings.logging.format, settings.logging.level)
+        tail = logs.configure(settings.logging.format, settings.logging.level)
         for name in reserved_in_use(settings):
             log.warning("%s is set, but has no effect in this version", name)
         state = State.open(settings.data_dir)
@@ -111,6 +115,12 @@ def create_app(
             pages = CrawlService(way_out, browser, extractor, politeness, settings, watcher=measured)
             image_fetcher = ImageFetcher(way_out, settings, measured)
             embeddings, captions = EmbeddingService(registry, settings), CaptionService(registry, decoder, settings)
+
+            def seen() -> Seen:
+                totals = measured.requests.totals
+                return Seen(totals.total, totals.failed, registry.queued_requests, registry.used.memory_bytes)
+
+            history = History(seen, time.call_later)
 
             def apply(changed: Settings) -> None:
                 try:
@@ -134,6 +144,9 @@ def create_app(
                             way_out=way_out,
                             image_fetcher=image_fetcher,
                             metrics=measured,
+                            history=history,
+                            tail=tail,
+                            watching=Watching(),
                             processor=processor(),
                             gpus=gpus,
                             started=monotonic(),
@@ -141,6 +154,7 @@ def create_app(
                             stopping=stopping,
                         )
             finally:
+                history.close()
                 gpus.close()
                 await pages.close()
                 await way_out.close()
@@ -175,7 +189,7 @@ def create_app(
             RequestValidationError: translate_validation_error,
         },
     )
-    for room in (embed, caption, crawl, pulls, models, key_routes, status, metrics, health, admin):
+    for room in (embed, caption, crawl, pulls, models, key_routes, status, stream, whoami, metrics, health, admin):
         app.include_router(room.router)
     app.openapi = partial(documents.openapi, app)  # type: ignore[method-assign]
     return app

@@ -66,6 +66,9 @@ def sent(client: TestClient, case: Case[Any], headers: dict[str, str]) -> None:
 
 
 def tried(client: TestClient, operation: Any, mode: GenerationMode, headers: dict[str, str]) -> None:
+    assert client.portal
+    client.portal.call(client.app_state["stopping"].set)  # or a stream would never end
+
     @examples(
         max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )

@@ -23,6 +23,7 @@ from homelab_ai.api.models import (
     RemovedModelResponse,
 )
 from homelab_ai.api.status import StatusResponse
+from homelab_ai.api.whoami import WhoamiResponse
 from homelab_ai.settings import Settings
 
 COMMON = {"UNAUTHORIZED": 401, "FORBIDDEN": 403, "RATE_LIMIT_EXCEEDED": 429, "INTERNAL_ERROR": 500}
@@ -90,6 +91,8 @@ CODES: dict[tuple[str, str], dict[str, int]] = {
         "RESOURCE_EXHAUSTED": 503,
     },
     ("get", "/api/status"): COMMON,
+    ("get", "/api/stream"): {**COMMON, "RESOURCE_EXHAUSTED": 503},
+    ("get", "/api/whoami"): COMMON,
     ("get", "/metrics"): COMMON,
     ("get", "/health"): {},
     ("get", "/ready"): {"INTERNAL_ERROR": 500, "RESOURCE_EXHAUSTED": 503},
@@ -102,6 +105,7 @@ SUCCESS = {
 }
 OTHER_THAN_JSON = {
     ("get", "/api/models/{model_id}/pull"): "text/event-stream",
+    ("get", "/api/stream"): "text/event-stream",
     ("get", "/metrics"): "text/plain",
     ("delete", "/api/keys/{name}"): None,
 }
@@ -123,6 +127,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     Ready,
     RemovedModelResponse,
     StatusResponse,
+    WhoamiResponse,
 )
 every_operation = pytest.mark.parametrize(("method", "path"), CODES, ids=map(" ".join, CODES))
 

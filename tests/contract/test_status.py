@@ -90,6 +90,8 @@ def test_after_some_requests(client: TestClient, hosts: FakeHosts) -> None:
     assert states["minilm"]["state"] == "ready"
     assert states["minilm"]["idle_seconds"] >= 0
     assert 1700 < states["minilm"]["unloads_in_seconds"] <= 1800
+    assert states["minilm"]["p95_seconds"] >= 0
+    assert states["blip-base"]["p95_seconds"] is None, "it has answered none"
     assert "secret" not in client.get("/api/status").text
 
 

@@ -68,6 +68,27 @@ async def test_a_load_and_a_run(observed: House, notes: Notes) -> None:
     assert notes.told == [("loaded", "a", 3), ("waited", "a", 0), ("ran", "a", 0, 1, 0)]
 
 
+async def test_a_request_takes_as_long_as_it_has_waited_and_run(houses: Callable[..., House]) -> None:
+    answered: list[tuple[str, float]] = []
+
+    class Answers(Nobody):
+        def answered(self, model_id: str, seconds: float) -> None:
+            answered.append((model_id, seconds))
+
+    house = houses(observer=Answers())
+    house.hosts.starting = asyncio.Event()
+    asking = house.asking("a")
+    await until(lambda: house.hosts.asked)
+    house.clock.advance(3)
+    house.hosts.starting.set()
+    await asking
+    await house.ask("a")
+    house.hosts.on_start = lambda plan: HostLoadFailed("it does not want to")
+    with pytest.raises(Exception, match="does not want"):
+        await house.ask("b")
+    assert answered == [("a", 3), ("a", 0)]
+
+
 async def test_a_load_that_fails_and_a_folder_that_is_not_there(observed: House, notes: Notes) -> None:
     observed.hosts.on_start = lambda plan: HostLoadFailed("it does not want to")
     with pytest.raises(Exception, match="does not want"):

@@ -46,8 +46,8 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 UNCOUNTED = {"/metrics"}
 """Not counted: what a monitoring asks all the time, and must not miss when it matters."""
 
-_ANYONE = Identity("anyone", ALL_SCOPES, per_address=True)
-_LOCALHOST = Identity("localhost", ALL_SCOPES, per_address=True)
+_ANYONE = Identity("anyone", ALL_SCOPES, authenticated_by="nobody")
+_LOCALHOST = Identity("localhost", ALL_SCOPES, authenticated_by="localhost")
 _LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -140,6 +140,15 @@ class Gate:
         self._check_not_driven_by_another_site(headers)
         return identity
 
+    def recognize(self, scope: Scope) -> Identity:
+        """Return who is asking in a request that was let in a while ago, by what holds now. Counts nothing.
+
+        Raises `Unauthorized` or `Forbidden` where it would not be let in any more.
+        """
+        client = self.client(scope)
+        self.check_address(client)
+        return self.identify(client, Headers(scope=scope))
+
     async def count(self, identity: Identity, client: Client) -> Quota | None:
         """Count a request of theirs and return what is left, or `None` where there is no limit."""
         rate_limit = identity.rate_limit or self._security.rate_limit
@@ -155,7 +164,7 @@ class Gate:
             return _LOCALHOST
         for network in self._security.networks:
             if client.is_in([network.cidr]):
-                return Identity(network.name, frozenset(network.scopes), per_address=True)
+                return Identity(network.name, frozenset(network.scopes), authenticated_by="network")
         return None
 
     def _check_not_driven_by_another_site(self, headers: Headers) -> None:

@@ -21,6 +21,9 @@ ALL_SCOPES: frozenset[str] = frozenset({*ALL_BUT_ADMIN, "admin"})
 _PREFIX = "hlab_"
 """Lets a person, and the scanners that look for leaked keys, see what a string is."""
 
+Authentication = Literal["key", "network", "localhost", "nobody"]
+"""What says who is asking: a key, an address of `security.networks`, this machine itself, or nothing at all."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -34,15 +37,19 @@ class Identity:
     """Their own limit, such as 600/minute; `None` for that of all."""
     crawl_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks at home that they may have pages read from, beside those of `crawl.allow_networks`."""
-    per_address: bool = False
-    """Whether it is no key's, but shared by many, each of whom is counted by address."""
+    authenticated_by: Authentication = "key"
+
+    @property
+    def per_address(self) -> bool:
+        """Whether it is no key's, but shared by many, each of whom is counted by address."""
+        return self.authenticated_by != "key"
 
     def may_use(self, model_id: str) -> bool:
         """Whether this model is among those they may use."""
         return self.models is None or model_id in self.models
 
 
-NOBODY = Identity("nobody", frozenset())
+NOBODY = Identity("nobody", frozenset(), authenticated_by="nobody")
 """Who asks where no question of access has been put: may do nothing."""
 
 

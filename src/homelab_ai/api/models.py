@@ -27,6 +27,7 @@ from homelab_ai.models.catalogue import Kind
 from homelab_ai.models.files import places
 from homelab_ai.models.files.downloads import Progress
 from homelab_ai.models.inventory import ENTRY_TYPES, Entry
+from homelab_ai.models.registry import LocalModels
 from homelab_ai.models.residency import PINNED, ModelState, Snapshot
 from homelab_ai.settings import KeepAlive, TextEmbeddingModel, is_reserved
 from homelab_ai.settings.values import Place, Switch, expecting, repeated, spell
@@ -176,8 +177,7 @@ class RemovedModelResponse(BaseModel):
 @router.get("", summary="List models", dependencies=[needs("read")], responses=errors())
 async def list_models(request: Request) -> ModelsResponse:
     """List every model on offer, enabled or not."""
-    registry = services_of(request.scope)["models"]
-    return ModelsResponse(models=[model_response(registry.snapshot(model)) for model in registry.catalogue])
+    return models_response(services_of(request.scope)["models"])
 
 
 @router.post(
@@ -313,6 +313,11 @@ async def unload_model(request: Request, model_id: str) -> ModelResponse:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
+
+
+def models_response(registry: LocalModels) -> ModelsResponse:
+    """Say what is known of every model."""
+    return ModelsResponse(models=[model_response(registry.snapshot(model)) for model in registry.catalogue])
 
 
 def model_response(snapshot: Snapshot) -> ModelResponse:

@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 from homelab_ai.api.access import Gate
 from homelab_ai.api.context import context_of
+from homelab_ai.api.watching import Watching
 from homelab_ai.captioning.service import CaptionService
 from homelab_ai.configuration import Configuration
 from homelab_ai.crawling.images import ImageFetcher
@@ -18,7 +19,9 @@ from homelab_ai.models.catalogue import Model
 from homelab_ai.models.device import Gpus, Processor
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.state import State
+from homelab_ai.telemetry.history import History
 from homelab_ai.telemetry.metrics import Metrics
+from homelab_ai.telemetry.tail import Tail
 
 
 class Services(TypedDict):
@@ -34,6 +37,9 @@ class Services(TypedDict):
     way_out: WayOut
     image_fetcher: ImageFetcher
     metrics: Metrics
+    history: History
+    tail: Tail
+    watching: Watching
     processor: Processor
     gpus: Gpus
     started: float

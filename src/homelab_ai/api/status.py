@@ -57,6 +57,9 @@ class ModelStatus(BaseModel):
     gpu_memory_bytes: int
     active_requests: int
     queued_requests: int
+    p95_seconds: float | None = Field(
+        description="What 95 of its last 100 requests took at most, the wait for it included; null without any."
+    )
     idle_seconds: float | None = Field(description="How long it has been loaded without a request.")
     unloads_in_seconds: float | None = Field(description="When it is unloaded if no request comes.")
 
@@ -148,6 +151,7 @@ class StatusResponse(BaseModel):
                         "gpu_memory_bytes": 0,
                         "active_requests": 0,
                         "queued_requests": 0,
+                        "p95_seconds": 0.012,
                         "idle_seconds": 12.5,
                         "unloads_in_seconds": 1787.5,
                     }
@@ -194,8 +198,14 @@ class StatusResponse(BaseModel):
 @router.get("/api/status", summary="The service at a glance", dependencies=[needs("read")], responses=errors())
 async def status(request: Request) -> StatusResponse:
     """Show what the service is doing and takes. Cheap, and loads nothing: made to be asked every few seconds."""
+    return await status_response(request, active=services_of(request.scope)["metrics"].requests.others_active)
+
+
+async def status_response(request: Request, *, active: int) -> StatusResponse:
+    """Say what the service is doing and takes; of requests at work, so many beside the one that asks."""
     services = services_of(request.scope)
     gpus, models, counted = await services["gpus"].now(), services["models"], services["metrics"].requests
+    durations = services["metrics"].durations
     snapshots = [models.snapshot(model) for model in models.catalogue]
     totals, browser = counted.totals, services["crawling"].browser
     return StatusResponse(
@@ -217,11 +227,11 @@ async def status(request: Request) -> StatusResponse:
             sandboxed=browser.sandboxed,
         ),
         models_loaded=sum(snapshot.state in LOADED for snapshot in snapshots),
-        models=[_model(snapshot) for snapshot in snapshots],
+        models=[_model(snapshot, durations.p95(snapshot.model.id)) for snapshot in snapshots],
         queue=QueueStatus(depth=sum(snapshot.queued_requests for snapshot in snapshots), capacity=models.most_requests),
         requests=RequestsStatus(
             total=totals.total,
-            active=counted.others_active,
+            active=active,
             succeeded=totals.succeeded,
             refused=totals.refused,
             failed=totals.failed,
@@ -254,7 +264,7 @@ def _device(processor: Processor, gpus: Sequence[Gpu], snapshots: Sequence[Snaps
     )
 
 
-def _model(snapshot: Snapshot) -> ModelStatus:
+def _model(snapshot: Snapshot, p95_seconds: float | None) -> ModelStatus:
     return ModelStatus(
         id=snapshot.model.id,
         type=snapshot.model.kind,
@@ -263,6 +273,7 @@ def _model(snapshot: Snapshot) -> ModelStatus:
         gpu_memory_bytes=snapshot.footprint.gpu_memory_bytes,
         active_requests=snapshot.active_requests,
         queued_requests=snapshot.queued_requests,
+        p95_seconds=_rounded(p95_seconds),
         idle_seconds=_rounded(snapshot.idle_seconds),
         unloads_in_seconds=_rounded(snapshot.unloads_in_seconds),
     )

@@ -26,6 +26,10 @@ class Observer(Protocol):
         """A run has been answered: how long it took, and of how many items and tokens (0 where it is not known)."""
         ...
 
+    def answered(self, model_id: str, seconds: float) -> None:
+        """A request has what it wanted of the model, and it took so long: the wait for it, and all its runs."""
+        ...
+
     def unloaded(self, model_id: str, why: WhyUnloaded) -> None:
         """The process of a model has ended, other than with the service."""
         ...
@@ -50,6 +54,8 @@ class Nobody:
     def waited(self, model_id: str, seconds: float) -> None: ...  # noqa: D102
 
     def ran(self, model_id: str, seconds: float, items: int, tokens: int) -> None: ...  # noqa: D102
+
+    def answered(self, model_id: str, seconds: float) -> None: ...  # noqa: D102
 
     def unloaded(self, model_id: str, why: WhyUnloaded) -> None: ...  # noqa: D102
 

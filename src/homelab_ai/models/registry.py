@@ -23,7 +23,7 @@ from homelab_ai.models.inventory import Entry, Inventory
 from homelab_ai.models.launcher import Launcher
 from homelab_ai.models.lease import Lease
 from homelab_ai.models.memory import Footprint
-from homelab_ai.models.observer import Observer
+from homelab_ai.models.observer import Nobody, Observer
 from homelab_ai.models.residency import PINNED, Slot, Snapshot
 from homelab_ai.models.scheduler import Scheduler
 from homelab_ai.models.timing import Timing
@@ -51,6 +51,7 @@ class LocalModels:
         self._inventory = Inventory(settings, state)
         self._resources = settings.resources
         self._clock = clock
+        self._observer = observer or Nobody()
         self._models_dir = settings.models_dir.absolute()  # while the working directory is sure to be there
         self._downloads = Downloads(start_host, self._models_dir, clock)
         launcher, footprints = Launcher(settings, engines, start_host), Footprints(settings, state)
@@ -87,6 +88,11 @@ class LocalModels:
         """How many there may be at once, at work or waiting, before others are refused."""
         return self._resources.max_concurrent_requests + self._resources.max_queued_requests
 
+    @property
+    def queued_requests(self) -> int:
+        """How many requests wait for a load, or for their first run."""
+        return sum(slot.queued_requests for slot in self._slots.values())
+
     def snapshot(self, model: Model) -> Snapshot:
         """Return what is known of the model now."""
         return self._slot(model).snapshot(self._clock.time(), self._downloads.of(model))
@@ -102,9 +108,10 @@ class LocalModels:
         self._check_queue(slot)
         slot.requests += 1
         self._requests += 1
-        lease = Lease(self._scheduler, slot, timing)
+        lease, started = Lease(self._scheduler, slot, timing), self._clock.time()
         try:
             yield lease
+            self._observer.answered(model.id, self._clock.time() - started)
         finally:
             self._requests -= 1
             lease.give_back()

@@ -127,6 +127,11 @@ class Slot:
         return self.reserved + (self.resident.footprint if self.resident else Footprint())
 
     @property
+    def queued_requests(self) -> int:
+        """How many requests wait for it to be loaded, or for their first run."""
+        return len(self.waiters) + (self.resident.batcher.queued if self.resident else 0)
+
+    @property
     def unload_at(self) -> float | None:
         """When its keep-alive ends; None while it is in use, on its way out, or pinned."""
         if not self.resident or not self.resident.takes_leases or self.resident.leases or self.pinned:
@@ -180,7 +185,7 @@ class Slot:
             load_seconds=self.load_seconds,
             requests=self.requests,
             active_requests=leases + len(self.waiters),
-            queued_requests=len(self.waiters) + (resident.batcher.queued if resident else 0),
+            queued_requests=self.queued_requests,
             footprint=resident.footprint if resident else Footprint(),
             keep_alive_seconds=self.keep_alive_seconds,
             idle_seconds=now - resident.last_used if resident and idle else None,

@@ -19,6 +19,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TextIO
 
+from homelab_ai.telemetry.tail import Entry, Tail
+
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="-")
 """Id of the request that this task works for."""
 
@@ -28,28 +30,34 @@ access_log = logging.getLogger("homelab_ai.access")
 _SURE_TO_FIT = select.PIPE_BUF // 4  # characters, of up to four bytes: what a pipe that takes anything takes whole
 _FORGED = re.compile(r"[^\x21-\x7b\x7d-\x7e]")  # anything but visible ASCII; and no column separator
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # what a terminal obeys
+_LONGEST_KEPT = 8000  # characters of one entry of the tail: a traceback has some thousand
 _SPEAKS_FOR_THE_SYSTEM = (OSError, sqlite3.Error)
 
 Format = Literal["text", "json"]
 
 
-def configure(form: Format = "text", level: str = "info") -> None:
+def configure(form: Format = "text", level: str = "info") -> Tail:
     """Set up both logs, uvicorn's own lines included, and silence its access log. Safe to call twice.
 
-    `level` is that of the application log. The access log has all requests, always.
+    `level` is that of the application log. The access log has all requests, always. Returns what keeps the last lines.
     """
-    json_lines = form == "json"
+    json_lines, tail = form == "json", Tail()
     application = _ApplicationJson() if json_lines else _ApplicationText()
+    keeping = tail.handler(_kept_of_application)
     for name in ("homelab_ai", "uvicorn", "asyncio", "opentelemetry"):
-        _only_handler(logging.getLogger(name), _NeverBlocking(sys.stderr), application, level.upper())
-    access = _AccessJson() if json_lines else _AccessText()
-    _only_handler(access_log, _NeverBlocking(sys.stdout), access, "INFO")
+        handler = _NeverBlocking(sys.stderr)
+        handler.setFormatter(application)
+        _only_handlers(logging.getLogger(name), handler, keeping, level=level.upper())
+    handler = _NeverBlocking(sys.stdout)
+    handler.setFormatter(_AccessJson() if json_lines else _AccessText())
+    _only_handlers(access_log, handler, tail.handler(_kept_of_access), level="INFO")
     # The access log has a line for what is no HTTP, and whose it was: a stranger is not to fill this log as well.
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     # uvicorn would write a second line of its own for each request.
     server = logging.getLogger("uvicorn.access")
     server.handlers.clear()
     server.propagate = False
+    return tail
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -78,9 +86,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _only_handler(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter, level: str) -> None:
-    handler.setFormatter(formatter)
-    logger.handlers[:] = [handler]
+def _only_handlers(logger: logging.Logger, *handlers: logging.Handler, level: str) -> None:
+    logger.handlers[:] = handlers
     logger.setLevel(level)
     logger.propagate = False
 
@@ -147,13 +154,17 @@ class _Application(logging.Formatter):
         # asyncio goes on with the arguments and results of what failed.
         return message.partition("\n")[0] if record.name == "asyncio" else message
 
+    def text_of(self, record: logging.LogRecord) -> str:
+        """All there is to say, in one piece that moves no terminal."""
+        parts = [self.message_of(record), self.formatException(record.exc_info)]
+        return _UNSEEN.sub("?", "\n".join(filter(None, parts)).rstrip())
+
 
 class _ApplicationText(_Application):
     def format(self, record: logging.LogRecord) -> str:
         start = f"{self.formatTime(record)} {record.levelname} {record.name} [{current_request_id.get()}]"
-        parts = [f"{start} {self.message_of(record)}", self.formatException(record.exc_info)]
         # Whatever a traceback or a library says stands further in than any line of ours.
-        return _UNSEEN.sub("?", "\n".join(filter(None, parts)).rstrip()).replace("\n", "\n    ")
+        return f"{start} {self.text_of(record)}".rstrip().replace("\n", "\n    ")
 
 
 class _ApplicationJson(_Application):
@@ -168,6 +179,25 @@ class _ApplicationJson(_Application):
         if exception := self.formatException(record.exc_info):
             entry["exception"] = exception
         return json.dumps(entry)
+
+
+_KEPT = _Application()
+
+
+def _kept_of_application(record: logging.LogRecord) -> Entry:
+    message = _KEPT.text_of(record)
+    return {
+        "time": _KEPT.formatTime(record),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": message if len(message) <= _LONGEST_KEPT else f"{message[:_LONGEST_KEPT]} ...",
+        "request_id": current_request_id.get(),
+    }
+
+
+def _kept_of_access(record: logging.LogRecord) -> Entry:
+    columns = dict(vars(record)["columns"])
+    return {"time": columns.pop("timestamp"), "access": True, "client": columns.pop("client_ip"), **columns}
 
 
 def _story(error: BaseException, told: set[int]) -> list[str]:

@@ -27,6 +27,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from homelab_ai.errors import ServiceError
+from homelab_ai.telemetry.durations import Durations
 from homelab_ai.telemetry.requests import ErrorSeen, Requests
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -82,6 +83,7 @@ class Metrics:
 
     def __init__(self, version: str, counted: Requests | None = None) -> None:
         self.requests = counted or Requests()
+        self.durations = Durations()
         self._version = version
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -172,6 +174,10 @@ class Metrics:
         self._items.labels(model_id).observe(items)
         self._tokens.labels(model_id).inc(tokens)
 
+    def answered(self, model_id: str, seconds: float) -> None:
+        """A request has been answered."""
+        self.durations.add(model_id, seconds)
+
     def unloaded(self, model_id: str, why: Reason) -> None:
         """The process of a model has ended."""
         self._unloads.labels(model_id, why).inc()
@@ -184,6 +190,7 @@ class Metrics:
         """The model is no longer on offer: its series go."""
         for metric in self._of_models:
             metric.remove_by_labels({"model": model_id})
+        self.durations.forget(model_id)
 
     # --- pages and images: what `crawling.watcher.Watcher` says
 

@@ -1,8 +1,9 @@
 """What has become of requests lately: how many, how they ended, and the last errors."""
 
 import collections
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -66,6 +67,15 @@ class Requests:
         second = int(self._clock())
         count = self._seconds.pop()[1] if self._seconds and self._seconds[-1][0] == second else 0
         self._seconds.append((second, count + 1))
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Do not take the request, as long as this lasts, for one that is being answered: it only looks on."""
+        self.active -= 1
+        try:
+            yield
+        finally:
+            self.active += 1
 
     @property
     def others_active(self) -> int:
