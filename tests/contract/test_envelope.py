@@ -56,7 +56,7 @@ def _logs_as_before() -> Iterator[None]:
     ],
 )
 def test_404_where_nothing_is_served(client: TestClient, path: str) -> None:
-    error = refused(client.get(path), 404, "NOT_FOUND")
+    error = refused(client.get(f"http://localhost{path}"), 404, "NOT_FOUND")
     assert error["message"].endswith("; /docs lists what is")
     assert error["details"] == {}
     assert len(error["message"]) < 300

@@ -14,6 +14,7 @@ from homelab_ai.api import stream, watching
 from homelab_ai.api.services import Services
 from homelab_ai.app import create_app
 from homelab_ai.settings import Settings
+from support.clock import Clock
 from support.hosts import FakeHosts
 
 pytestmark = pytest.mark.anyio
@@ -112,3 +113,21 @@ async def test_who_goes_leaves_nothing_behind(reader: Reader) -> None:
     while not requests.totals.total:
         await asyncio.sleep(0)
     assert (requests.active, requests.totals.total, places._streams) == (0, 1, 0)
+
+
+async def test_what_was_before_anybody_looked_is_told(settings: Settings) -> None:
+    clock = Clock()
+    app = create_app(settings, start_host=FakeHosts(), clock=clock)
+    async with app.router.lifespan_context(app) as state:
+        assert state
+        metrics, history = state["metrics"], state["history"]
+        for status in (200, 404, 503):
+            metrics.request_begun()
+            metrics.request_ended(
+                endpoint="other", status=status, seconds=0.1, code=None, request_id="r", stranger=False
+            )
+        clock.advance(10)
+        told = history.told()
+    assert (told["requests"], told["errors"], told["queue"], told["memory_bytes"]) == ([3, 0], [1, 0], [0, 0], [0, 0])
+    clock.advance(60)
+    assert len(history.told()["queue"]) == 2, "it ends with the service"
