@@ -25,4 +25,4 @@ class Endpoints:
             contexts = iter_route_contexts(scope["app"].routes)
             self._templates = [(each.path_regex, each.path) for each in contexts if each.path]
         path = scope["path"].removeprefix(scope.get("app_root_path", scope.get("root_path", "")))
-        return next((template for regex, template in self._templates if regex.match(path)), OTHER)
+        return next((template for regex, template in self._templates if regex.fullmatch(path)), OTHER)
