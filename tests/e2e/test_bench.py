@@ -67,7 +67,7 @@ def test_every_figure_is_measured(server: Server) -> None:
 def test_what_stands_in_the_way_is_said(server: Server, tmp_path: Path) -> None:
     done = bench(server.url, "minilm", "nonsense")
     assert (done.returncode, done.stderr) == (
-        2,
+        3,
         "There is no model 'nonsense' here; there are shapes, gone, minilm, mpnet\n",
     )
     done = bench(server.url, "gone")
@@ -132,7 +132,7 @@ def test_what_is_no_key_is_not_sent_and_not_shown(server: Server, key: str) -> N
 
 def test_names_of_models_are_taken_as_they_are(server: Server) -> None:
     done = bench(server.url, "[/x]")
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert "There is no model '[/x]' here" in done.stderr
 
 

@@ -54,7 +54,7 @@ def test_a_key_is_made_listed_and_revoked(server: Server) -> None:
 
     table = key("ls", url=server.url)
     assert table.exit_code == 0
-    rows = {line.split("  ")[1]: line for line in table.stdout.splitlines() if "  " in line.strip()}
+    rows = {line.split("  ")[0]: line for line in table.stdout.splitlines()}
     assert "config.yaml" in rows["boss"]
     assert all(text in rows["photos / kitchen"] for text in ("caption crawl embed read", "all", "600/minute"))
     listed = json.loads(key("ls", "--json", url=server.url).stdout)["keys"]

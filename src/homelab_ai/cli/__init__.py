@@ -5,10 +5,22 @@ import typer
 from homelab_ai.cli.bench import bench
 from homelab_ai.cli.doctor.command import doctor
 from homelab_ai.cli.key import key
+from homelab_ai.cli.listing import ls, ps
+from homelab_ai.cli.loading import load, unload
+from homelab_ai.cli.offering import add, change, rm
+from homelab_ai.cli.pulling import pull
 from homelab_ai.cli.serve import serve
 
-cli = typer.Typer(name="homelab-ai", no_args_is_help=True, add_completion=False)
+cli = typer.Typer(name="homelab-ai", no_args_is_help=True)
 cli.command()(serve)
+cli.command()(ls)
+cli.command()(ps)
+cli.command()(add)
+cli.command()(change)
+cli.command()(rm)
+cli.command()(pull)
+cli.command()(load)
+cli.command()(unload)
 cli.command()(bench)
 cli.command()(doctor)
 cli.add_typer(key, name="key")

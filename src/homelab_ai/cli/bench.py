@@ -45,7 +45,7 @@ def bench(
             raise typer.Exit(2)
         if unknown := [name for name in chosen if name not in offered]:
             errors.print(f"There is no model {unknown[0]!r} here; there are {', '.join(offered)}")
-            raise typer.Exit(2)
+            raise typer.Exit(3)
         found = []
         for id_ in chosen:
             with errors.status(f"measuring {escape(id_)} ..."):

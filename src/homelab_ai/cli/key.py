@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from homelab_ai.cli.options import HERE, AsJson, Url
+
 if TYPE_CHECKING:
     from homelab_ai.cli.client import Client
 
@@ -22,16 +24,13 @@ key = typer.Typer(no_args_is_help=True, help="API keys: make, list and revoke th
 
 _STATUSES = {400: 2, 404: 3, 409: 4}
 
-Url = Annotated[str, typer.Option(envvar="HOMELAB_AI_URL", help="Where the service is.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
         help="Work on the state.db of this folder (data_dir), while no service runs: for who has lost every key."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Who uses the key, such as photo-album.")]
-_HERE = "http://127.0.0.1:8000"
 
 
 class _Keys(Protocol):
@@ -61,7 +60,7 @@ def add(
     ] = None,
     rate_limit: Annotated[str | None, typer.Option(help="Its own limit, such as 600/minute.")] = None,
     *,
-    url: Url = _HERE,
+    url: Url = HERE,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +75,7 @@ def add(
 
 
 @key.command()
-def ls(url: Url = _HERE, data_dir: DataDir = None, *, as_json: AsJson = False) -> None:
+def ls(url: Url = HERE, data_dir: DataDir = None, *, as_json: AsJson = False) -> None:
     """List the keys: what each opens, where it was made, and when it was last used (since the service started)."""
     with _keys(url, data_dir) as keys:
         found = keys.entries()
@@ -89,7 +88,7 @@ def ls(url: Url = _HERE, data_dir: DataDir = None, *, as_json: AsJson = False) -
 @key.command()
 def rm(
     name: Name,
-    url: Url = _HERE,
+    url: Url = HERE,
     data_dir: DataDir = None,
     *,
     force: Annotated[bool, typer.Option("--force", help="Even if it is the last key with the scope admin.")] = False,
@@ -147,26 +146,22 @@ def _keys(url: str, data_dir: Path | None) -> Iterator[_Keys]:
 
 
 def _print(found: list[dict[str, Any]]) -> None:
-    from rich import box  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
-    from rich.markup import escape  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from homelab_ai.cli import output  # noqa: PLC0415
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("name", "scopes", "models", "rate limit", "from", "made", "last used"):
-        # Whoever revokes a key has to see its whole name.
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
-    for each in found:
-        table.add_row(
-            escape(each["name"]),
+    rows = [
+        (
+            each["name"],
             " ".join(each["scopes"]),
-            escape(" ".join(each["models"])) if each["models"] is not None else "all",
+            " ".join(each["models"]) if each["models"] is not None else "all",
             each["rate_limit"] or "",
             {"config": "config.yaml", "state": "run time"}[each["source"]],
             _day(each["created_at"]),
             _day(each["last_used_at"]) or "not since the start",
         )
-    Console(highlight=False).print(table)
+        for each in found
+    ]
+    columns = ("name", "scopes", "models", "rate limit", "from", "made", "last used")
+    output.show(columns, rows, long=("scopes", "models", "made", "last used"))
 
 
 def _day(moment: str | None) -> str:
