@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterator
 
 import typer.main
+import yaml
 
 from homelab_ai.cli import cli
+from homelab_ai.settings.example import example_configuration
 from support.server import REPOSITORY
 
 CLI = (REPOSITORY / "docs" / "cli.md").read_text()
@@ -46,10 +48,17 @@ def test_every_option_is_documented_and_no_other() -> None:
 
 
 def test_the_commands_of_groups_are_documented() -> None:
-    for group in ("key",):
+    for group in ("key", "config"):
         inner = typer.main.get_command(cli).commands[group].commands  # type: ignore[attr-defined]
         for name in inner:
             assert f"{group} {name}" in SECTIONS[group]
+
+
+def test_what_config_show_is_shown_to_print_are_settings() -> None:
+    (shown,) = re.findall(r"config show\n(.*?)```", SECTIONS["config"], flags=re.DOTALL)
+    settings = yaml.safe_load(example_configuration())
+    for section, names in yaml.safe_load(shown.replace("...\n", "")).items():
+        assert names.keys() <= settings[section].keys()
 
 
 def test_every_exit_status_has_its_line() -> None:

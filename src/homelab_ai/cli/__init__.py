@@ -3,6 +3,7 @@
 import typer
 
 from homelab_ai.cli.bench import bench
+from homelab_ai.cli.config import config
 from homelab_ai.cli.doctor.command import doctor
 from homelab_ai.cli.key import key
 from homelab_ai.cli.listing import ls, ps
@@ -24,6 +25,7 @@ cli.command()(unload)
 cli.command()(bench)
 cli.command()(doctor)
 cli.add_typer(key, name="key")
+cli.add_typer(config, name="config")
 
 
 @cli.callback()

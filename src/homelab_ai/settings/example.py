@@ -44,6 +44,18 @@ def example_configuration() -> str:
     return "\n".join([introduction, *_group(Settings(), depth=0, reserved=False)]) + "\n"
 
 
+def flow(value: Any) -> str:
+    """Return a value as it is written behind the name of its setting, on one line."""
+    plain = TypeAdapter(Any).dump_python(value, mode="json")
+    # PyYAML ends a lone scalar with an end-of-document mark.
+    return (
+        yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=sys.maxsize)
+        .strip()
+        .removesuffix("...")
+        .strip()
+    )
+
+
 def _group(part: BaseModel, *, depth: int, reserved: bool) -> Iterator[str]:
     for name, field in type(part).model_fields.items():
         value = getattr(part, name)
@@ -66,9 +78,7 @@ def _entry_reference(field: FieldInfo, *, depth: int, reserved: bool) -> Iterato
         return
     yield from _comment("Each entry has:", depth)
     for name, inner in entry.model_fields.items():
-        default = (
-            "required" if inner.is_required() else f"default {_flow(inner.get_default(call_default_factory=True))}"
-        )
+        default = "required" if inner.is_required() else f"default {flow(inner.get_default(call_default_factory=True))}"
         inert = reserved or Mark.RESERVED in inner.metadata
         yield from _comment(f"{name} ({default}): {_described(inner, inert=inert)}", depth, bullet=True)
 
@@ -76,13 +86,13 @@ def _entry_reference(field: FieldInfo, *, depth: int, reserved: bool) -> Iterato
 def _assignment(name: str, value: Any, depth: int) -> Iterator[str]:
     entries = [entry for entry in value if isinstance(entry, BaseModel)] if isinstance(value, tuple) else []
     if not entries:
-        yield f"{_indent(depth)}{name}: {_flow(value)}"
+        yield f"{_indent(depth)}{name}: {flow(value)}"
         return
     yield f"{_indent(depth)}{name}:"
     for entry in entries:
         given = entry.model_dump(mode="json", include=entry.model_fields_set)
         for position, (inner, inner_value) in enumerate(given.items()):
-            yield f"{_indent(depth + 1)}{'- ' if position == 0 else '  '}{inner}: {_flow(inner_value)}"
+            yield f"{_indent(depth + 1)}{'- ' if position == 0 else '  '}{inner}: {flow(inner_value)}"
 
 
 def _described(field: FieldInfo, *, inert: bool) -> str:
@@ -100,12 +110,6 @@ def _comment(text: str, depth: int, *, bullet: bool = False) -> list[str]:
         break_on_hyphens=False,
     )
     return [line.replace("\0", " ") for line in lines]
-
-
-def _flow(value: Any) -> str:
-    plain = TypeAdapter(Any).dump_python(value, mode="json")
-    # PyYAML ends a lone scalar with an end-of-document mark.
-    return yaml.safe_dump(plain, default_flow_style=True, width=sys.maxsize).strip().removesuffix("...").strip()
 
 
 def _indent(depth: int) -> str:

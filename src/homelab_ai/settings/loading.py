@@ -37,6 +37,16 @@ class ConfigurationError(Exception):
         return "\n  ".join((f"The configuration has {count}:", *self.problems))
 
 
+class Traced(NamedTuple):
+    """Settings, and what is known of where they were given."""
+
+    settings: Settings
+    origins: Mapping[Place, str]
+    """Of each setting that was given, a list being one: `config.yaml:3`, or the name of a variable."""
+    from_files: frozenset[Place]
+    """Settings that came from files which variables name, as secrets do, although they are no secrets by nature."""
+
+
 def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings of a configuration file, with those of the environment laid over them.
 
@@ -47,6 +57,11 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
     Raises:
         ConfigurationError: with everything that is wrong, and no value of a secret.
     """
+    return load_traced(path, environ).settings
+
+
+def load_traced(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Traced:
+    """Return what `load_settings` does, and where each setting was given. Raises as that does."""
     file = _read_file(path, environ)
     overrides, problems = _read_environment(environ)
     values = _overlaid(file.document.values or {}, overrides)
@@ -66,7 +81,9 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
                 in_file.append((line, _line(file.at(line), place, _message(details, place))))
     else:
         if not in_file and not problems:
-            return settings
+            hidden = [place for place, override in overrides.items() if override.hidden]
+            from_files = frozenset(place for place in hidden if not is_confidential(place))
+            return Traced(settings, dict(_origins(file, overrides)), from_files)
     raise ConfigurationError([*(text for _, text in sorted(in_file)), *problems])
 
 
@@ -93,6 +110,14 @@ class _File(NamedTuple):
 
     def at(self, line: int) -> str:
         return f"{self.path}:{line}" if line else str(self.path)
+
+
+def _origins(file: _File, overrides: Mapping[Place, "_Override"]) -> Iterator[tuple[Place, str]]:
+    for place in _SETTABLE.values():
+        if override := overrides.get(place):
+            yield place, override.variable
+        elif file.document.holds(place):
+            yield place, file.at(file.document.line_of(place))
 
 
 def path_of(path: Path | None, environ: Mapping[str, str]) -> Path:
@@ -165,7 +190,7 @@ def _read_environment(environ: Mapping[str, str]) -> tuple[dict[Place, _Override
 
 
 def _read_variable(variable: str, text: str, place: Place, *, from_file: bool) -> _Override:
-    hidden = from_file or _is_confidential(place)
+    hidden = from_file or is_confidential(place)
     if from_file:
         text = _text_of_file(text)
     types = set(_plain_types(_KNOWN[place].annotation))
@@ -245,7 +270,7 @@ _EXPECTED = {
 
 
 def _message(details: ErrorDetails, place: Place, *, hidden: bool = False) -> str:
-    hidden = hidden or _is_confidential(place)
+    hidden = hidden or is_confidential(place)
     kind = details["type"]
     if kind == "refused":
         return str(details["ctx"]["discreet" if hidden else "why"])
@@ -305,7 +330,7 @@ _SETTABLE = {
 }
 
 
-def _is_confidential(place: Place) -> bool:
+def is_confidential(place: Place) -> bool:
     """Tell whether a value found here may be, or may hold, a secret."""
     place = _anywhere(place)
     return any(Mark.CONFIDENTIAL in field.metadata and place == known[: len(place)] for known, field in _KNOWN.items())

@@ -50,6 +50,15 @@ class Document:
     problems: tuple[YamlProblem, ...] = ()
     root: yaml.Node | None = None
 
+    def holds(self, place: Place) -> bool:
+        """Tell whether there is something at that place, by its names alone."""
+        values = self.values
+        for step in place:
+            if not isinstance(values, dict) or step not in values:
+                return False
+            values = values[step]
+        return True
+
     def line_of(self, place: Place) -> int:
         """Return the line, from 1, of a setting, or of what is written closest around it."""
         node, line = self.root, 1
