@@ -393,6 +393,17 @@ async def test_dialogs_popups_service_workers_and_permissions(web: Web) -> None:
     assert "/sw.js" not in web.site.paths()
 
 
+async def test_what_a_page_says_in_its_console_is_nobodys_business(web: Web) -> None:
+    fetched = await web.render(
+        script(
+            "const frame = document.createElement('iframe'); document.body.append(frame);"
+            "for (const each of [window, frame.contentWindow])"
+            "  for (const name of ['log', 'error', 'dir']) say(String(each.console[name]).includes('native'));"
+        )
+    )
+    assert said_by(fetched) == "false " * 6
+
+
 async def test_webrtc_is_no_way_around_the_proxy(web: Web) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stun, socket.socket() as turn:
         for listener in (stun, turn):

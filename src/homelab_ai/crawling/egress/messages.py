@@ -117,7 +117,7 @@ def own(status: int, mark: str, reason: str, *headers: tuple[str, str]) -> tuple
     own_headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Content-Length", str(len(body))),
-        ("Cache-Control", "no-store"),
+        # Not "no-store", which none of them needs: Chromium never finishes such an answer if nobody reads its body.
         (mark, reason),
         *headers,
     ]
