@@ -57,7 +57,7 @@ class Reading:
 
 def configuration(site: Site, **crawl: object) -> str:
     """What opens the site to the service."""
-    settings = {"allow_hosts": "[127.0.0.1]", "allow_ports": f"[{site.port}]", "timeout_seconds": 20} | crawl
+    settings = {"allow_hosts": "[127.0.0.1]", "allow_ports": f"[{site.port}]", "timeout_seconds": 120} | crawl
     return "crawl: {" + ", ".join(f"{name}: {value}" for name, value in settings.items()) + "}\n"
 
 
@@ -69,5 +69,5 @@ async def reading(folder: Path, pages: Pages) -> AsyncIterator[Reading]:
     async with Site(pages) as site:
         environment = KEYLESS | {"TMPDIR": str(temporary)}
         with Server(folder, config=configuration(site), environment=environment) as server:
-            async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=server.url, timeout=150, trust_env=False) as client:
                 yield Reading(server, site, client, temporary)
