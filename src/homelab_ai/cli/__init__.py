@@ -5,6 +5,7 @@ import typer
 from homelab_ai.cli.bench import bench
 from homelab_ai.cli.config import config
 from homelab_ai.cli.doctor.command import doctor
+from homelab_ai.cli.embed.command import embed
 from homelab_ai.cli.key import key
 from homelab_ai.cli.listing import ls, ps
 from homelab_ai.cli.loading import load, unload
@@ -22,6 +23,7 @@ cli.command()(rm)
 cli.command()(pull)
 cli.command()(load)
 cli.command()(unload)
+cli.command()(embed)
 cli.command()(bench)
 cli.command()(doctor)
 cli.add_typer(key, name="key")

@@ -26,3 +26,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="Its id, an alias or its hub name.", autocompletion=_model_ids)
 ]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="The model. Without: the service's default.", autocompletion=_model_ids)
+]

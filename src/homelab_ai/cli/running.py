@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from homelab_ai.cli.client import Client
+    from homelab_ai.cli.client import Client, ServiceUnavailableError
 
 INTERRUPTED = 130
 
@@ -32,10 +32,14 @@ def service(url: str) -> Iterator["Client"]:
         with contextlib.closing(Client(url)) as client:
             yield client
     except ServiceUnavailableError as error:
-        # In words of the command line.
-        message = re.sub(r"PATCH /api/models/(\S+)", r"`homelab-ai change \1 --enable`", str(error))
-        print(message, file=sys.stderr)
-        raise typer.Exit(_STATUSES.get(error.status or 0, 1)) from None
+        raise refused(error) from None
+
+
+def refused(error: "ServiceUnavailableError") -> typer.Exit:
+    """Say what the service has said, in words of the command line, and return what ends the program."""
+    message = re.sub(r"PATCH /api/models/(\S+)", r"`homelab-ai change \1 --enable`", str(error))
+    print(message, file=sys.stderr)
+    return typer.Exit(_STATUSES.get(error.status or 0, 1))
 
 
 def path_of(model: str, action: str = "") -> str:

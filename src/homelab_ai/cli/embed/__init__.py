@@ -1,0 +1,1 @@
+"""`homelab-ai embed`: texts of files and pipes into vectors."""
