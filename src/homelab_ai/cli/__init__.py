@@ -3,7 +3,9 @@
 import typer
 
 from homelab_ai.cli.bench import bench
+from homelab_ai.cli.caption.command import caption
 from homelab_ai.cli.config import config
+from homelab_ai.cli.crawl.command import crawl
 from homelab_ai.cli.doctor.command import doctor
 from homelab_ai.cli.embed.command import embed
 from homelab_ai.cli.key import key
@@ -24,6 +26,8 @@ cli.command()(pull)
 cli.command()(load)
 cli.command()(unload)
 cli.command()(embed)
+cli.command()(caption)
+cli.command()(crawl)
 cli.command()(bench)
 cli.command()(doctor)
 cli.add_typer(key, name="key")

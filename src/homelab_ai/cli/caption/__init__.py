@@ -1,0 +1,1 @@
+"""`homelab-ai caption`: images into words, whole folders of them."""

@@ -1,0 +1,1 @@
+"""`homelab-ai crawl`: web pages into text."""
