@@ -4,20 +4,14 @@ For WebRTC there is a control, the browser without the flag. For the rest there 
 for no name and speaks no QUIC, whatever its flags, and no flag has a page of the web read files.
 """
 
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from homelab_ai.crawling.service import Order
 from homelab_ai.errors import CrawlFailed, InvalidRequest
 from support.browsers import NEEDS_CHROMIUM
-from support.lan import ADDRESS, NAMESPACE
-from support.server import REPOSITORY
+from support.lan import ADDRESS, at_home
 from support.sites import Served
 from support.villain import World
 
@@ -35,20 +29,8 @@ fetch("/heard").then(done);
 BESIDE_THE_PROXY = "--force-webrtc-ip-handling-policy=default"
 
 
-def at_home(script: str, *flags: str) -> Any:
-    """What comes of a page's script on a machine in a home's network."""
-    able = [*NAMESPACE, "sh", "-c", "test -w /dev/net/tun && command -v ip"]
-    if not shutil.which("unshare") or subprocess.run(able, capture_output=True, check=False).returncode:
-        pytest.skip("no network namespace can be made here, or no interface in it")
-    paths = f"PYTHONPATH={REPOSITORY / 'src'}:{REPOSITORY / 'tests'}"
-    command = [*NAMESPACE, "env", paths, sys.executable, "-m", "support.lan", script, *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def test_webrtc_sends_nothing_but_through_the_proxy() -> None:
-    assert at_home(CALL) == {"left": [], "datagrams": 0, "said": "", "complete": True}
+    assert at_home(CALL) == {"left": [], "datagrams": 0, "said": "", "loads": 1}
 
 
 def test_without_its_flag_webrtc_would_be_seen() -> None:

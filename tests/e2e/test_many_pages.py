@@ -59,7 +59,7 @@ async def is_read(home: Reading, path: str, **wishes: object) -> None:
     assert answer.status_code == 200, answer.text
     page = answer.json()
     assert page["complete"], page
-    assert TEXT in page["text"]
+    assert TEXT in page["text"], page
 
 
 async def one_crashes(home: Reading) -> None:

@@ -23,6 +23,7 @@ from homelab_ai.errors import CrawlBlocked, CrawlFailed, InvalidRequest, Request
 from homelab_ai.settings import CrawlSettings
 from support.browsers import NEEDS_CHROMIUM
 from support.clock import Clock
+from support.lan import at_home
 from support.server import free_port, wait_for
 from support.sites import Asked, Proxy, Served, Site
 from support.sites import TestPassage as Passage
@@ -491,6 +492,14 @@ async def test_a_browser_that_was_killed_while_it_was_idle_is_replaced(own: Web,
     {"chromium": chromium_of, "driver": driver_of}[victim](own.browser).send_signal(signal.SIGKILL)
     assert b"Hello" in (await own.render("<p>Hello")).body
     await eventually(lambda: gone(before))
+
+
+def test_a_page_is_read_again_when_this_machine_gets_another_address_meanwhile() -> None:
+    seen = at_home(
+        "fetch('https://change.test/').catch(() => 0)"
+        "  .then(() => document.body.append(document.createElement('article')))"
+    )
+    assert seen["loads"] == 2
 
 
 async def test_a_page_that_kills_its_renderer_fails_alone(web: Web) -> None:

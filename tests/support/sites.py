@@ -149,6 +149,7 @@ class Proxy(_Listener):
             await _say(writer, "407 Who are you", 'Proxy-Authenticate: Basic realm="guard"')
             return
         self.seen.append((passage.username, target))
+        await self.hold(target)
         url = urlsplit(f"//{target}" if method == "CONNECT" else target)
         host = url.hostname or ""
         if host in passage.refused:
@@ -183,6 +184,9 @@ class Proxy(_Listener):
             )
         finally:
             far_writer.close()
+
+    async def hold(self, target: str) -> None:
+        """Where a test has something happen before the target is connected to."""
 
     def _who(self, authorization: str) -> "TestPassage | None":
         for passage in self.passages.values():

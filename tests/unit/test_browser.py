@@ -163,7 +163,11 @@ async def test_a_browser_that_does_not_let_go_is_ended(
     assert garage.started[0].killed
 
 
-@pytest.mark.parametrize("death", [BrowserDied(), RenderFailed("crashed", "")], ids=["browser", "page"])
+@pytest.mark.parametrize(
+    "death",
+    [BrowserDied(), RenderFailed("crashed", ""), RenderFailed("disturbed", "")],
+    ids=["browser", "page", "network"],
+)
 async def test_a_page_is_tried_once_more(browser: Browser, garage: Garage, death: Exception) -> None:
     garage.answers += [death]
     assert (await render(browser)).title == "A"

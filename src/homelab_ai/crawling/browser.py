@@ -1,7 +1,8 @@
 """Pages as a browser shows them: one browser for all, started with the first page and gone when none has come a while.
 
 Each page has a context, and proxy credentials, of its own. A browser that dies under a page is replaced, and the page
-tried once more; after so many pages it is replaced too, once those that it is at are done.
+tried once more; so it is when this machine's network changes, to which Chromium sacrifices all requests. After so many
+pages the browser is replaced too, once those that it is at are done.
 """
 
 import asyncio
@@ -36,7 +37,6 @@ CANNOT_RENDER = "Pages cannot be rendered here"
 
 _PAGES_AT_ONCE = 4
 _PAGES_OF_ONE_BROWSER = 200
-_TRIES = 2
 _GRACE_SECONDS = 3.0
 """After its deadline, within which the browser has to let go of a page; one that does not is taken for hung."""
 _SECONDS_PER_MINUTE = 60
@@ -51,6 +51,7 @@ _NET_ERRORS = {
     "ERR_TOO_MANY_REDIRECTS": "it redirects without end",
     "ERR_EMPTY_RESPONSE": "its server has sent nothing",
     "ERR_INVALID_RESPONSE": "its server does not speak HTTP",
+    "ERR_NETWORK_CHANGED": "this machine's network has changed meanwhile, twice",
     "ERR_TIMED_OUT": "its server did not answer in time",
     "ERR_UNSAFE_PORT": "browsers do not connect to this port",
     "ERR_BLOCKED_BY_CLIENT": "the browser does not load it",
@@ -177,16 +178,17 @@ class Browser:
         at_it: BrowserProcess | None = None
         try:
             async with asyncio.timeout_at(end) as waiting, self._places:
-                for _ in range(_TRIES):
+                for last_try in (False, True):
                     process = await self._ready_process()
                     waiting.reschedule(end + _GRACE_SECONDS)
                     at_it = process
                     try:
-                        return await process.render(_wish(url, passage, wishes, end - loop.time()), wishes.may_go)
+                        wish = _wish(url, passage, wishes, end - loop.time(), last_try=last_try)
+                        return await process.render(wish, wishes.may_go)
                     except BrowserDied:
                         log.warning("the browser has died under a page")
                     except RenderFailed as failure:
-                        if failure.kind != "crashed":
+                        if failure.kind not in {"crashed", "disturbed"}:
                             raise
                     at_it = None
                     waiting.reschedule(end)
@@ -273,7 +275,7 @@ class Browser:
         task.add_done_callback(self._stopping.pop)
 
 
-def _wish(url: str, passage: Passage, wishes: Wishes, seconds: float) -> dict[str, Any]:
+def _wish(url: str, passage: Passage, wishes: Wishes, seconds: float, *, last_try: bool) -> dict[str, Any]:
     """What `engines.visit` goes by."""
     return {
         "url": url,
@@ -282,6 +284,7 @@ def _wish(url: str, passage: Passage, wishes: Wishes, seconds: float) -> dict[st
         "username": passage.username,
         "password": passage.password,
         "seconds": seconds,
+        "last_try": last_try,
         "max_bytes": wishes.max_bytes,
         "screenshot": wishes.screenshot,
         "wait_for_selector": wishes.wait_for_selector,

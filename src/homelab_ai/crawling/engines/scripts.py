@@ -1,4 +1,8 @@
-"""What is run in a page: in a world of its own, but for `MUTE`, and by nothing that the page's scripts can replace."""
+"""What runs in a page: nothing that its own scripts can reach, or have changed before.
+
+They are written for a world of their own, where even so a page's elements can stand in the place of what `document` has
+by itself (`<img name=title>`): so it is asked for by its prototype. Only `MUTE` is for the page's own world.
+"""
 
 QUIET_MS = 150
 """Without a change of the page or a request, after which it is taken to be ready."""

@@ -32,11 +32,13 @@ _REDIRECTS = 300
 _ABORTED = "net::ERR_ABORTED"
 _NEWS_SECONDS = 0.5
 """After a navigation was aborted, within which the driver tells if it was by the end of the page's process."""
+_NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+"""To what is under way when this machine gets or loses an address, with each container that starts for instance."""
 _NO_WORDS = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
 _NET_ERROR = re.compile(r"net::(ERR_\w+)")
 _CRASH = re.compile(r"crashed|has been closed|Connection closed|Target closed", re.IGNORECASE)
 
-Kind = Literal["timeout", "crashed", "failed", "net", "led away", "blocked", "selector", "download"]
+Kind = Literal["timeout", "crashed", "failed", "net", "led away", "blocked", "selector", "download", "disturbed"]
 
 
 class PageError(Exception):
@@ -87,6 +89,8 @@ class Visit:
     _started: int = 0
     _notes: list[str] = field(default_factory=list)
     _complete: bool = True
+    _disturbed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when something of the page has failed that would not fail again."""
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def carry_out(self) -> Rendered:
@@ -100,8 +104,11 @@ class Visit:
             self.context.on("page", lambda other: self._in_background(other.close()))  # a popup
             work = asyncio.create_task(self._load_and_read(page, cdp))
             crash = asyncio.create_task(crashed.wait())
+            disturbance = asyncio.create_task(self._disturbed.wait())
             try:
-                await asyncio.wait([work, crash], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([work, crash, disturbance], return_when=asyncio.FIRST_COMPLETED)
+                if self._disturbed.is_set():
+                    raise PageError("disturbed", "")
                 if work.done():
                     return work.result()
                 raise PageError("crashed", "")
@@ -110,9 +117,9 @@ class Visit:
                     raise PageError("crashed", "") from error
                 raise
             finally:
-                for task in (work, crash, *self._tasks):
+                for task in (ending := (work, crash, disturbance, *self._tasks)):
                     task.cancel()
-                await asyncio.gather(work, crash, *self._tasks, return_exceptions=True)
+                await asyncio.gather(*ending, return_exceptions=True)
 
     async def _load_and_read(self, page: Page, cdp: CDPSession) -> Rendered:
         self._listen(page)
@@ -177,12 +184,8 @@ class Visit:
     async def _be_quiet(self, cdp: CDPSession) -> None:
         while True:
             started = self._started
-            if (
-                not self._open
-                and await self._evaluate(cdp, scripts.QUIET)
-                and started == self._started
-                and not self._open
-            ):
+            quiet = not self._open and await self._evaluate(cdp, scripts.QUIET)
+            if quiet and started == self._started and not self._open:
                 return
             await asyncio.sleep(scripts.QUIET_MS / 3000)
 
@@ -253,6 +256,8 @@ class Visit:
             self._open.discard(request)
             if is_main(request):
                 self._main.failure = request.failure
+            if _NETWORK_CHANGED in (request.failure or "") and not self.wish["last_try"]:
+                self._disturbed.set()
 
         def answered(response: Response) -> None:
             if is_main(response.request):
