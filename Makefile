@@ -24,7 +24,7 @@ test: ## set up and run every test that this machine can run (a quarter of an ho
 	@$(SETUP) dev
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-soak: ## the long form of what `make test` runs in short: thousands of examples, images and pages, hundreds of loads (hours)
+soak: ## the long form of what `make test` runs in short: thousands of examples, images and pages, hundreds of loads (two hours and a half)
 	@$(SETUP) dev
 	@env HOMELAB_AI_TEST_EXAMPLES=2000 HOMELAB_AI_TEST_CYCLES=500 HOMELAB_AI_TEST_IMAGES=20000 \
 		HOMELAB_AI_TEST_REQUESTS=10000 HOMELAB_AI_TEST_PAGES=2000 $(BIN)/python -m pytest \
