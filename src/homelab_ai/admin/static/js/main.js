@@ -2,14 +2,16 @@
 
 import { address, api } from "./api.js";
 import { h, keyed, set, show, text } from "./dom.js";
+import { History } from "./history.js";
 import { icon } from "./icons.js";
 import { attempt, confirm, copyButton, toast } from "./notices.js";
 import { Session } from "./session.js";
 import { Stream } from "./stream.js";
+import models from "./views/models.js";
 import overview from "./views/overview.js";
 
 /** In the order of the navigation. Each: `{name, title, scope, mount(root, app, argument) -> unmount}`. */
-const VIEWS = [overview];
+const VIEWS = [overview, models];
 
 const main = document.getElementById("main");
 const navigation = document.getElementById("navigation");
@@ -29,6 +31,7 @@ const app = {
   api,
   address,
   stream,
+  history: new History(stream),
   toast,
   confirm,
   attempt,

@@ -1,0 +1,154 @@
+/** Everything about one model: why it failed, its download, what can be done with it, and what is known of it. */
+
+import { h, keyed, set, show, text } from "../../dom.js";
+import { bytes, counted, countdown, duration, number, span, words } from "../../format.js";
+import { icon } from "../../icons.js";
+import { isUnderWay } from "../../states.js";
+
+export function details(model, context) {
+  const failure = failureNotice();
+  const download = downloadProgress();
+  const buttons = context.app.may("admin") ? actionButtons(context) : null;
+  const facts = h("dl", { class: "facts model-facts" });
+  return {
+    element: h("div", {}, failure.element, download.element, buttons?.element, facts),
+    update(now) {
+      failure.update(now);
+      download.update(now);
+      buttons?.update(now);
+      keyed(facts, factsOf(now), (fact) => fact.name, (fact) => newFact(fact, context.app));
+    },
+  };
+}
+
+function failureNotice() {
+  const reason = h("p", { class: "breaks" });
+  const again = h("p", { class: "quiet" });
+  const element = h("div", { class: "notice bad" }, icon("alert"), h("div", { class: "notice-body" }, reason, again));
+  return {
+    element,
+    update({ state, failure, retryAt }) {
+      show(element, state === "failed");
+      text(reason, failure);
+      const seconds = retryAt ? (retryAt - Date.now()) / 1000 : 0;
+      text(again, seconds > 0 ? `A request has it tried again in ${countdown(seconds)}; “Load” does so at once.` : "The next request has it tried again.");
+    },
+  };
+}
+
+function downloadProgress() {
+  const bar = h("progress", { max: 1, "aria-label": "Download" });
+  const line = h("p", { class: "fine breaks" });
+  const element = h("div", { class: "download" }, bar, line);
+  return {
+    element,
+    update({ download }) {
+      show(element, download && download.state !== "done");
+      if (!download || download.state === "done") return;
+      const { bytes: here, total_bytes: total, seconds_left: left, failure } = download;
+      show(bar, download.state === "running");
+      set(bar, "value", total ? here / total : null);
+      set(element, "class", download.state === "failed" ? "download notice bad" : "download");
+      if (download.state === "failed") text(line, `The download failed: ${failure}`);
+      else text(line, total ? `${bytes(here)} of ${bytes(total)}${left === null ? "" : `, ${span(left)} left`}` : "Asking the hub…");
+    },
+  };
+}
+
+/** The buttons, each with when it is offered and, where that depends on the model, what it says. */
+function actionButtons({ app, actions, removed }) {
+  let now;
+  const offered = [
+    { word: "Load", act: actions.load, when: ({ enabled, state }) => enabled && (state === "available" || state === "failed") },
+    { word: "Unload", act: actions.unload, when: ({ state }) => state === "ready" },
+    { word: "Download", act: actions.pull, when: ({ hf_model: name }) => name.includes("/") },
+    { word: "Pin", hint: "Keep it loaded, once it is", act: actions.pin, when: ({ pinned }) => !pinned },
+    { word: "Unpin", hint: "Unload it when it is idle", act: actions.unpin, when: ({ pinned }) => pinned },
+    {
+      word: "Make default",
+      hint: "Have it answer requests that name no model",
+      act: actions.makeDefault,
+      when: ({ enabled, default: already }) => enabled && !already,
+    },
+    { word: "Enable", act: actions.enable, when: ({ enabled }) => !enabled },
+    { word: "Disable", hint: "Refuse requests for it", act: actions.disable, when: ({ enabled }) => enabled },
+    {
+      word: "Remove",
+      danger: true,
+      act: async (model) => { if (await actions.remove(model)) removed(model.id); },
+      when: () => true,
+    },
+  ];
+  for (const each of offered) {
+    each.button = h(
+      "button",
+      {
+        type: "button",
+        class: each.danger ? "danger" : null,
+        title: each.hint,
+        onclick: () => app.attempt(each.button, () => each.act(now)),
+      },
+      each.word,
+    );
+  }
+  const busy = (button) => button.getAttribute("aria-busy") === "true";
+  return {
+    element: h("div", { class: "model-actions", role: "group", "aria-label": "Actions" }, offered.map((each) => each.button)),
+    update(model) {
+      now = model;
+      // One that is at work stays, and so does the one that has the focus, until the focus goes on.
+      for (const { button, when } of offered) show(button, when(model) || busy(button));
+    },
+  };
+}
+
+function factsOf(model) {
+  const { download } = model;
+  return [
+    { name: "Does", says: model.type === "text_embedding" ? "turns text into vectors" : "describes images" },
+    { name: "Model", says: model.hf_model, copied: true },
+    { name: "Revision", says: model.revision, mono: true },
+    { name: "Also called", says: model.aliases.join(", ") },
+    { name: "Backend", says: model.backend, more: model.backend_reason },
+    { name: "Device", says: model.device },
+    { name: "Precision", says: model.precision },
+    { name: "Fingerprint", says: model.fingerprint, mono: true, copied: true },
+    { name: "Dimensions", says: model.dimensions && number(model.dimensions) },
+    { name: "Window", says: model.max_length && counted(model.max_length, "token") },
+    { name: "Follows prompts", says: model.promptable === null ? null : model.promptable ? "yes" : "no" },
+    { name: "Footprint", says: footprint(model) },
+    { name: "Stays loaded", says: model.pinned ? "always (pinned)" : `${span(model.keep_alive_seconds)} without a request` },
+    { name: "Requests", says: requests(model) },
+    { name: "p95", says: model.p95_seconds === null || model.p95_seconds === undefined ? null : duration(model.p95_seconds) },
+    { name: "Loaded", says: loads(model) },
+    { name: "Download", says: download?.state === "done" ? `${bytes(download.bytes)}, complete` : null },
+  ].filter((fact) => fact.says);
+}
+
+function footprint({ state, memory_bytes: memory, gpu_memory_bytes: gpu }) {
+  if (!memory && !gpu) return isUnderWay(state) ? null : "nothing while it is not loaded";
+  return gpu ? `${bytes(memory)}, and ${bytes(gpu)} of the GPU` : bytes(memory);
+}
+
+function requests({ requests: all, active_requests: active }) {
+  return active ? `${number(all)} since the start, ${number(active)} at work` : `${number(all)} since the start`;
+}
+
+function loads({ loads: count, load_seconds: seconds }) {
+  if (!count) return "not since the start";
+  return `${count === 1 ? "once" : `${number(count)} times`}${seconds === null ? "" : `, the last time in ${duration(seconds)}`}`;
+}
+
+function newFact({ name, mono, copied }, { copyButton }) {
+  const said = h("span", { class: mono ? "mono breaks" : "breaks" });
+  const more = h("span", { class: "fine breaks" });
+  const copy = copied && copyButton(() => said.textContent, `Copy: ${name}`);
+  return {
+    element: h("div", {}, h("dt", {}, words(name)), h("dd", {}, said, copy, more)),
+    update(fact) {
+      text(said, fact.says);
+      text(more, fact.more ? `${fact.more}` : "");
+      show(more, fact.more);
+    },
+  };
+}
