@@ -28,16 +28,16 @@ export class History {
 
   #begin(told) {
     this.step = told.step_seconds;
-    this.end = this.#stepAt(Date.parse(told.end) / 1000);
+    this.end = this.#stepAt(Date.now() / 1000); // not `told.end`: the clocks of two machines differ
     for (const name of SERIES) this.series[name] = [...told[name]];
     this.#totals = null;
     this.#tell();
   }
 
   #continue({ requests, queue, memory }) {
-    const errors = requests.failed + requests.refused;
-    const before = this.#totals ?? { requests: requests.total, errors };
-    this.#totals = { requests: requests.total, errors };
+    const totals = { requests: requests.total, errors: requests.failed };
+    const before = this.#totals ?? totals;
+    this.#totals = totals;
     const now = this.#stepAt(Date.now() / 1000);
     if (!this.end) this.end = now;
     for (; this.end < now; this.end += this.step) {
@@ -46,8 +46,8 @@ export class History {
         if (this.series[name].length > 600 / this.step) this.series[name].shift();
       }
     }
-    this.#raise("requests", (known) => known + requests.total - before.requests);
-    this.#raise("errors", (known) => known + errors - before.errors);
+    this.#raise("requests", (known) => known + Math.max(0, totals.requests - before.requests));
+    this.#raise("errors", (known) => known + Math.max(0, totals.errors - before.errors));
     this.#raise("queue", (known) => Math.max(known, queue.depth));
     this.#raise("memory_bytes", () => memory.used_bytes);
     this.#tell();

@@ -59,8 +59,6 @@ function downloadProgress() {
 function actionButtons({ app, actions, removed }) {
   let now;
   const offered = [
-    { word: "Load", act: actions.load, when: ({ enabled, state }) => enabled && (state === "available" || state === "failed") },
-    { word: "Unload", act: actions.unload, when: ({ state }) => state === "ready" },
     { word: "Download", act: actions.pull, when: ({ hf_model: name }) => name.includes("/") },
     { word: "Pin", hint: "Keep it loaded, once it is", act: actions.pin, when: ({ pinned }) => !pinned },
     { word: "Unpin", hint: "Unload it when it is idle", act: actions.unpin, when: ({ pinned }) => pinned },
@@ -136,7 +134,8 @@ function requests({ requests: all, active_requests: active }) {
 
 function loads({ loads: count, load_seconds: seconds }) {
   if (!count) return "not since the start";
-  return `${count === 1 ? "once" : `${number(count)} times`}${seconds === null ? "" : `, the last time in ${duration(seconds)}`}`;
+  if (count === 1) return `once, in ${duration(seconds)}`;
+  return `${number(count)} times, the last time in ${duration(seconds)}`;
 }
 
 function newFact({ name, mono, copied }, { copyButton }) {

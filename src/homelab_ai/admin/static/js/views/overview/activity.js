@@ -9,7 +9,7 @@ const higher = (one, other) => Math.max(one, other);
 
 export function activity({ stream, history }) {
   const requests = chart({ name: "Requests", tone: "requests", sum: add, least: 4, say: (n) => counted(n, "request") });
-  const errors = chart({ name: "Errors", tone: "errors", sum: add, least: 2, say: (n) => counted(n, "error") });
+  const errors = chart({ name: "Errors (5xx)", tone: "errors", sum: add, least: 2, say: (n) => counted(n, "error") });
   const queue = chart({ name: "Queue", tone: "queue", sum: higher, least: 2, say: (n) => `${number(n)} waiting` });
   const memory = chart({ name: "Memory use", tone: "memory", sum: higher, least: 1, say: bytes });
   const charts = [requests, errors, queue, memory];
