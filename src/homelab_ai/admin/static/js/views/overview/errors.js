@@ -26,12 +26,16 @@ function newEntry(error) {
       h("span", { class: `badge ${error.status >= 500 ? "bad" : "busy"}` }, String(error.status)),
       h("span", { class: "error-code breaks" }, error.code),
       time,
-      h("span", { class: "error-where quiet breaks" }, error.endpoint),
       h(
         "span",
-        { class: "error-id" },
-        h("code", { title: "Request id" }, error.request_id),
-        copyButton(() => error.request_id, `Copy the request id ${error.request_id}`),
+        { class: "error-more" },
+        h("span", { class: "breaks" }, error.endpoint.replaceAll(":path}", "}")),
+        h(
+          "span",
+          { class: "error-id" },
+          h("code", { title: "Request id" }, error.request_id),
+          copyButton(() => error.request_id, `Copy the request id ${error.request_id}`),
+        ),
       ),
     ),
     update: () => text(time, moment(error.time)), // which names the day from tomorrow on

@@ -1,0 +1,114 @@
+"""The overview, against a real service: what it shows is what there is."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from support.server import Server
+from support.tab import DESKTOP, PHONE, Tab
+
+pytestmark = pytest.mark.timeout(180)
+
+SENTENCES = ["The cat sleeps", "The kettle is on", "Somebody rang the bell"]
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+def test_memory_is_a_picture_in_which_each_model_is_as_wide_as_it_is_large(tab: Tab, client: httpx.Client) -> None:
+    client.post("/api/models/minilm/unload")
+    tab.open()
+    expect(tab.page.get_by_text("Nothing is loaded.").filter(visible=True)).to_be_visible()
+    client.post("/api/models/minilm/load")
+    block = tab.page.locator(".block", has_text="minilm")
+    expect(block).to_be_visible()
+    memory = client.get("/api/status").json()["memory"]
+    taken = client.get("/api/models/minilm").json()["memory_bytes"]
+    expect(tab.page.locator(".memory .legend").first).to_contain_text("minilm")
+    tab.page.wait_for_timeout(700)  # it widens
+    share = block.evaluate("element => element.getBoundingClientRect().width / element.parentElement.clientWidth")
+    assert share == pytest.approx(taken / memory["budget_bytes"], abs=0.02)
+    tab.page.locator(".legend").get_by_role("link", name="minilm").click()
+    expect(tab.model("minilm").get_by_role("button", expanded=True)).to_be_focused()
+
+
+def test_requests_errors_and_countdowns_are_shown_as_they_happen(tab: Tab, client: httpx.Client) -> None:
+    tab.open()
+    tab.wait_until_live()
+    row = tab.page.locator(".models-in-short tbody tr", has_text="minilm")
+    assert client.post("/api/embed", json={"texts": SENTENCES}).status_code == 200
+    expect(row.locator(".p95")).to_have_text(re.compile(r"^\d[\d.]* m?s$"))
+    expect(row.locator(".unloads")).to_have_text(re.compile(r"^(29:5\d|30:00)$"))
+    requests = tab.page.locator(".chart", has_text="Requests")
+    expect(requests.locator("strong")).not_to_have_text("0")
+    expect(requests.get_by_role("img")).to_have_attribute("aria-label", re.compile("Requests of the last ten minutes"))
+    expect(requests.locator(".chart-bars")).to_have_attribute("d", re.compile("^M"))
+    plot = requests.locator("svg")
+    plot.hover(position={"x": (plot.bounding_box() or {"width": 0})["width"] - 2, "y": 20})
+    expect(requests).to_contain_text(re.compile(r"\d+ requests? at \d\d:\d\d"))
+
+    refused = client.post("/api/embed", json={"texts": SENTENCES, "model": "nobody"})
+    entry = tab.page.locator(".errors li", has_text=refused.headers["X-Request-ID"])
+    expect(entry).to_contain_text("MODEL_NOT_FOUND")
+    expect(entry).to_contain_text("/api/embed")
+    told = datetime.fromisoformat(client.get("/api/status").json()["errors"][0]["time"])
+    expect(entry.locator("time")).to_have_text(told.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M:%S"))
+    tab.assert_accessible()
+
+
+def test_the_hardware_is_what_the_service_found(tab: Tab, client: httpx.Client) -> None:
+    tab.open()
+    status = client.get("/api/status").json()
+    facts = tab.page.locator("section", has=tab.page.get_by_role("heading", name="Hardware"))
+    expect(facts).to_contain_text(status["device"]["cpu"])
+    expect(facts).to_contain_text(status["version"])
+    for feature in status["device"]["cpu_features"]:
+        expect(facts.get_by_text(feature, exact=True)).to_be_visible()
+
+
+def test_it_says_why_the_service_is_not_ready(browser: Browser, tmp_path: Path) -> None:
+    with Server(tmp_path) as server, Tab(browser, server.url) as tab:
+        tab.open()
+        badge = tab.page.locator(".standing .badge")
+        expect(badge).to_have_text("Ready")
+        config = tmp_path / "config.yaml"
+        config.write_text("resources: {max_memory_gb: nonsense}\n")
+        expect(tab.page.get_by_text("The configuration file cannot be used as it is now")).to_be_visible(timeout=20_000)
+        state = next((tmp_path / "data").glob("*.db*"))
+        state.rename(state.with_name("elsewhere"))
+        expect(badge).to_have_text("Not ready", timeout=20_000)
+        with server.client() as client:
+            reason = client.get("/ready").json()["error"]["message"]
+        expect(tab.page.locator(".notice.bad")).to_have_text(reason)
+        tab.assert_accessible()
+        state.with_name("elsewhere").rename(state)
+        expect(badge).to_have_text("Ready", timeout=20_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+def test_it_is_accessible_and_fits_in_all_colours_and_widths(
+    browser: Browser,
+    server: Server,
+    client: httpx.Client,
+    scheme: str,
+    width: str,
+    keep_picture: Callable[[Page, str], None],
+) -> None:
+    client.post("/api/embed", json={"texts": SENTENCES})
+    viewport = PHONE if width == "phone" else DESKTOP
+    with Tab(browser, server.url, color_scheme=scheme, viewport=viewport) as tab:
+        tab.open()
+        expect(tab.page.locator(".block", has_text="minilm")).to_be_visible()
+        tab.assert_accessible()
+        tab.assert_fits()
+        keep_picture(tab.page, f"overview-{scheme}" + ("-phone" if width == "phone" else ""))
