@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
@@ -25,6 +26,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """It needs no key from this machine."""
     with Server(tmp_path_factory.mktemp("admin"), config="resources: {max_memory_gb: 2}\n") as running:
         yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        client.timeout = httpx.Timeout(150)  # a model may be exported for the first time, on a machine that is busy
+        yield client
 
 
 @pytest.fixture

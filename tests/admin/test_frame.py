@@ -113,8 +113,22 @@ def test_the_service_goes_and_comes_back_under_the_page(browser: Browser, tmp_pa
         tab.assert_fits()
         tab.model("minilm").get_by_role("button", name="Load").click()
         expect(tab.page.get_by_role("alert").filter(has_text="The service does not answer")).to_be_visible()
-        with Server(tmp_path, port=port):
+        with tab.page.expect_request("**/api/stream"):
             tab.page.get_by_role("button", name="Try now").click()
+        with Server(tmp_path, port=port):
             tab.wait_until_live()
             expect(tab.page.locator("#banner")).to_be_hidden()
             expect(tab.page.get_by_label("Filter models")).to_have_value("mini")
+
+
+def test_it_works_below_a_prefix(browser: Browser, tmp_path: Path) -> None:
+    with (
+        Server(tmp_path, config="server: {root_path: /ai}\n") as server,
+        Tab(browser, f"{server.url}/ai") as tab,
+    ):
+        tab.page.goto(f"{server.url}/ai/admin")
+        tab.wait_until_live()
+        assert tab.page.url == f"{server.url}/ai/admin/"
+        tab.page.get_by_role("navigation").get_by_role("link", name="Models").click()
+        expect(tab.model("minilm")).to_be_visible()
+        expect(tab.page.get_by_role("link", name="API")).to_have_attribute("href", f"{server.url}/ai/docs")

@@ -48,12 +48,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, hub: Hub) -> Iterator[Serve
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
 def page(tab: Tab) -> Page:
     tab.open("models")
     tab.wait_until_live()
@@ -257,7 +251,7 @@ def test_two_hundred_models_are_filtered_and_cost_nothing_while_nothing_happens(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", ["desktop", "phone"])
 def test_it_is_accessible_and_fits_in_all_colours_and_widths(
-    browser: Browser, server: Server, scheme: str, width: str, keep_picture: Callable[[Page, str], None]
+    browser: Browser, server: Server, scheme: str, width: str
 ) -> None:
     viewport = PHONE if width == "phone" else DESKTOP
     with Tab(browser, server.url, color_scheme=scheme, viewport=viewport) as tab:
@@ -267,4 +261,3 @@ def test_it_is_accessible_and_fits_in_all_colours_and_widths(
         tab.page.evaluate("document.activeElement.blur()")
         tab.assert_accessible()
         tab.assert_fits()
-        keep_picture(tab.page, f"models-{scheme}" + ("-phone" if width == "phone" else ""))

@@ -1,14 +1,13 @@
 """The overview, against a real service: what it shows is what there is."""
 
 import re
-from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from support.server import Server
 from support.tab import DESKTOP, PHONE, Tab
@@ -16,12 +15,6 @@ from support.tab import DESKTOP, PHONE, Tab
 pytestmark = pytest.mark.timeout(180)
 
 SENTENCES = ["The cat sleeps", "The kettle is on", "Somebody rang the bell"]
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
-    with server.client() as client:
-        yield client
 
 
 def test_memory_is_a_picture_in_which_each_model_is_as_wide_as_it_is_large(tab: Tab, client: httpx.Client) -> None:
@@ -34,7 +27,6 @@ def test_memory_is_a_picture_in_which_each_model_is_as_wide_as_it_is_large(tab: 
     memory = client.get("/api/status").json()["memory"]
     taken = client.get("/api/models/minilm").json()["memory_bytes"]
     expect(tab.page.locator(".memory .legend").first).to_contain_text("minilm")
-    tab.page.wait_for_timeout(700)  # it widens
     share = block.evaluate("element => element.getBoundingClientRect().width / element.parentElement.clientWidth")
     assert share == pytest.approx(taken / memory["budget_bytes"], abs=0.02)
     tab.page.locator(".legend").get_by_role("link", name="minilm").click()
@@ -85,13 +77,13 @@ def test_it_says_why_the_service_is_not_ready(browser: Browser, tmp_path: Path) 
         expect(tab.page.get_by_text("The configuration file cannot be used as it is now")).to_be_visible(timeout=20_000)
         state = next((tmp_path / "data").glob("*.db*"))
         state.rename(state.with_name("elsewhere"))
-        expect(badge).to_have_text("Not ready", timeout=20_000)
+        expect(badge).to_have_text("Not ready")
         with server.client() as client:
             reason = client.get("/ready").json()["error"]["message"]
         expect(tab.page.locator(".notice.bad")).to_have_text(reason)
         tab.assert_accessible()
         state.with_name("elsewhere").rename(state)
-        expect(badge).to_have_text("Ready", timeout=20_000)
+        expect(badge).to_have_text("Ready")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -102,7 +94,6 @@ def test_it_is_accessible_and_fits_in_all_colours_and_widths(
     client: httpx.Client,
     scheme: str,
     width: str,
-    keep_picture: Callable[[Page, str], None],
 ) -> None:
     client.post("/api/embed", json={"texts": SENTENCES})
     viewport = PHONE if width == "phone" else DESKTOP
@@ -111,4 +102,3 @@ def test_it_is_accessible_and_fits_in_all_colours_and_widths(
         expect(tab.page.locator(".block", has_text="minilm")).to_be_visible()
         tab.assert_accessible()
         tab.assert_fits()
-        keep_picture(tab.page, f"overview-{scheme}" + ("-phone" if width == "phone" else ""))

@@ -24,6 +24,8 @@ from homelab_ai.crawling.engines import chromium
 DESKTOP = ViewportSize(width=1280, height=860)
 PHONE = ViewportSize(width=360, height=760)
 
+expect.set_options(timeout=30_000)  # milliseconds, on a machine that is at something else, too
+
 _NOWHERE = "http://127.0.0.1:1"
 _WATCH = """
 addEventListener("securitypolicyviolation", (event) =>
@@ -51,7 +53,8 @@ class Tab:
     """Use it as a context manager. At its end it fails on whatever went wrong in the page in the meantime."""
 
     def __init__(self, running: Browser, url: str, **options: Any) -> None:
-        options = {"viewport": DESKTOP, "locale": "en-GB", "timezone_id": "Europe/Berlin", **options}
+        fixed = {"locale": "en-GB", "timezone_id": "Europe/Berlin", "reduced_motion": "reduce"}
+        options = {"viewport": DESKTOP, **fixed, **options}
         self.url = url
         self.wrong: list[str] = []
         """Errors of scripts, violations of the page's own policy, requests to elsewhere, files that are not there."""
@@ -84,7 +87,7 @@ class Tab:
         return self.page.get_by_role("heading", level=1, name=name)
 
     def wait_until_live(self) -> None:
-        expect(self.page.locator("#standing")).to_contain_text("Live", timeout=20_000)
+        expect(self.page.locator("#standing")).to_contain_text("Live")
 
     def model(self, model_id: str) -> Locator:
         """The row of that model in the view of models."""

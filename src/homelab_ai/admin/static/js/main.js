@@ -56,7 +56,6 @@ function showNavigation() {
       element: link,
       update: () => {
         set(link, "aria-current", route().view === view && "page");
-        set(link, "class", !session.may(view.scope) && "closed");
       },
     };
   });
@@ -113,23 +112,22 @@ function showStanding(state) {
 
 /** Say so while the service is not there, and count down to the next try. */
 function watchConnection() {
-  const message = h("span");
+  const message = h("span", { class: "breaks" });
+  const wait = h("span", { class: "nowrap", "aria-hidden": "true" }); // not read out every second
   const again = h("button", { type: "button", onclick: () => stream.retryNow() }, "Try now");
-  banner.append(icon("alert"), message, again);
+  banner.append(icon("alert"), message, wait, again);
   let ticking;
   stream.on("state", (state) => {
     showStanding(state);
     clearInterval(ticking);
     if (state.name === "connecting") return; // the banner, if there is one, stays until it is known how that ended
     show(banner, state.name === "lost" || (state.name === "refused" && session.whoami && session.may("read")));
-    if (state.name !== "lost") {
-      text(message, state.error?.message ?? "");
-      return;
-    }
-    const why = state.error?.status ? state.error.message : "The service does not answer.";
+    text(message, state.error?.status ? state.error.message : "The service does not answer.");
+    text(wait, "");
+    if (state.name !== "lost") return;
     const tick = () => {
-      const seconds = Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1000));
-      text(message, seconds ? `${why} Trying again in ${seconds} s.` : `${why} Trying again…`);
+      const seconds = Math.ceil((state.retryAt - Date.now()) / 1000);
+      text(wait, seconds > 0 ? `Trying again in ${seconds} s` : "Trying again…");
     };
     tick();
     ticking = setInterval(tick, 250);

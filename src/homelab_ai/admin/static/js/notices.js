@@ -30,6 +30,8 @@ export function toast(what, kind = what instanceof Error ? "bad" : "info") {
     h("button", { type: "button", class: "plain", "aria-label": "Dismiss", onclick: dismiss }, icon("close")),
   );
   region.append(box);
+  region.hidePopover();
+  region.showPopover(); // anew, or a dialog that was opened since would cover it
   while (region.children.length > MOST_TOASTS) region.firstElementChild.remove();
   dismissWhenRead(box, SHOWN_SECONDS[kind]);
 }

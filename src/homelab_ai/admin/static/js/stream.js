@@ -42,9 +42,10 @@ export class Stream {
     this.#follow(connection);
   }
 
-  /** Do not wait any longer for the next try. */
+  /** Do not wait any longer for the next try, nor for another key. */
   retryNow() {
-    this.#endPause();
+    if (this.last("state")?.name === "refused") this.start();
+    else this.#endPause();
   }
 
   async #follow(connection) {

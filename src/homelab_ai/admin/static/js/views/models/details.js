@@ -8,14 +8,14 @@ import { isUnderWay } from "../../states.js";
 export function details(model, context) {
   const failure = failureNotice();
   const download = downloadProgress();
-  const buttons = context.app.may("admin") ? actionButtons(context) : null;
+  const buttons = actionButtons(context, model.type);
   const facts = h("dl", { class: "facts model-facts" });
   return {
-    element: h("div", {}, failure.element, download.element, buttons?.element, facts),
+    element: h("div", {}, failure.element, download.element, buttons.element, facts),
     update(now) {
       failure.update(now);
       download.update(now);
-      buttons?.update(now);
+      buttons.update(now);
       keyed(facts, factsOf(now), (fact) => fact.name, (fact) => newFact(fact, context.app));
     },
   };
@@ -55,10 +55,14 @@ function downloadProgress() {
   };
 }
 
-/** The buttons, each with when it is offered and, where that depends on the model, what it says. */
-function actionButtons({ app, actions, removed }) {
+/** Where a model of that type can be tried, and the scope that it takes. */
+const TRIED_BY = { text_embedding: "embed", image_caption: "caption" };
+
+/** The buttons that this caller may press, each with when it is offered. */
+function actionButtons({ app, actions, removed }, type) {
   let now;
-  const offered = [
+  const trial = app.may(TRIED_BY[type]) && h("a", { class: "button", href: `#try/${TRIED_BY[type]}` }, "Try it");
+  const all = [
     { word: "Download", act: actions.pull, when: ({ hf_model: name }) => name.includes("/") },
     { word: "Pin", hint: "Keep it loaded, once it is", act: actions.pin, when: ({ pinned }) => !pinned },
     { word: "Unpin", hint: "Unload it when it is idle", act: actions.unpin, when: ({ pinned }) => pinned },
@@ -77,6 +81,7 @@ function actionButtons({ app, actions, removed }) {
       when: () => true,
     },
   ];
+  const offered = app.may("admin") ? all : [];
   for (const each of offered) {
     each.button = h(
       "button",
@@ -91,7 +96,7 @@ function actionButtons({ app, actions, removed }) {
   }
   const busy = (button) => button.getAttribute("aria-busy") === "true";
   return {
-    element: h("div", { class: "model-actions", role: "group", "aria-label": "Actions" }, offered.map((each) => each.button)),
+    element: h("div", { class: "model-actions", role: "group", "aria-label": "Actions" }, trial, offered.map((each) => each.button)),
     update(model) {
       now = model;
       // One that is at work stays, and so does the one that has the focus, until the focus goes on.

@@ -3,7 +3,7 @@
 import { h, set, show, text } from "../../dom.js";
 import { bytes, countdown, words } from "../../format.js";
 import { icon } from "../../icons.js";
-import { isUnderWay, stateBadge } from "../../states.js";
+import { stateBadge } from "../../states.js";
 import { details } from "./details.js";
 
 /** `context` holds `app`, `actions` and `toggled(id, open)`. */
@@ -79,7 +79,6 @@ export function modelRow(model, context) {
       const { word } = mainAction(now);
       text(action, word);
       set(action, "aria-label", `${word} ${now.id}`);
-      set(action, "disabled", isUnderWay(now.state) && action.getAttribute("aria-busy") !== "true");
       if (isOpen()) panel.update(now);
     },
   };
