@@ -1,8 +1,10 @@
 """The overview, against a real service: what it shows is what there is."""
 
+import json
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -84,6 +86,44 @@ def test_it_says_why_the_service_is_not_ready(browser: Browser, tmp_path: Path) 
         tab.assert_accessible()
         state.with_name("elsewhere").rename(state)
         expect(badge).to_have_text("Ready")
+
+
+def told_instead(tab: Tab, **events: dict[str, Any]) -> None:
+    """Have the page read these events, once, in the place of the service's own."""
+    body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events.items())
+    tab.page.route("**/api/stream", lambda route: route.fulfill(content_type="text/event-stream", body=body))
+
+
+def test_a_gpu_has_a_picture_of_its_own(tab: Tab, client: httpx.Client) -> None:
+    gib = 2**30
+    status = client.get("/api/status").json()
+    card = {"gpu": "NVIDIA GeForce RTX 3060", "gpus": 1, "gpu_memory_bytes": 12 * gib, "gpu_memory_used_bytes": 3 * gib}
+    status["device"] |= card
+    status["memory"] |= {"gpu_used_bytes": 2 * gib, "gpu_budget_bytes": 8 * gib}
+    minilm = next(model for model in status["models"] if model["id"] == "minilm")
+    minilm |= {"state": "ready", "gpu_memory_bytes": 2 * gib}
+    told_instead(tab, status=status)
+    tab.open()
+    picture = tab.page.locator(".memory", has=tab.page.get_by_role("heading", name="GPU memory"))
+    expect(picture).to_contain_text("2.0 GB of 8.0 GB, 6.0 GB free")
+    share = picture.locator(".block").evaluate(
+        "each => each.getBoundingClientRect().width / each.parentElement.clientWidth"
+    )
+    assert share == pytest.approx(0.25, abs=0.02)
+    expect(tab.page.get_by_text("NVIDIA GeForce RTX 3060, 3.0 GB of 12 GB taken")).to_be_visible()
+
+
+def test_where_there_is_nothing_yet_it_says_so(tab: Tab, client: httpx.Client) -> None:
+    status = client.get("/api/status").json() | {"models": [], "models_loaded": 0, "errors": []}
+    status["memory"]["used_bytes"] = status["browser"]["memory_bytes"] = 0
+    told_instead(tab, status=status, models={"models": []})
+    tab.open()
+    for said in ("Nothing is loaded.", "There is no model yet.", "None since the service started."):
+        expect(tab.page.get_by_text(said).filter(visible=True)).to_be_visible()
+    tab.assert_accessible()
+    tab.open("models")
+    expect(tab.page.get_by_text("There is no model yet.")).to_be_visible()
+    tab.assert_accessible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

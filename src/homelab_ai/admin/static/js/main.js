@@ -66,11 +66,11 @@ function showView({ focus = false } = {}) {
   unmount();
   unmount = () => {};
   main.replaceChildren();
+  if (focus) main.focus({ preventScroll: true }); // before the view, which may know better
   const { view, argument } = route();
   if (!session.whoami) main.append(closedNotice("Nothing can be shown without a key", "Enter a key"));
   else if (!session.may(view.scope)) main.append(closedNotice(lacking(view), "Use another key"));
   else unmount = view.mount(main, app, argument);
-  if (focus) main.focus({ preventScroll: true });
 }
 
 function lacking(view) {

@@ -111,7 +111,7 @@ export class Session {
       h(
         "form",
         { onsubmit: tryKey, novalidate: true },
-        h("h2", { id: "key-title" }, this.whoami ? "Use another key" : "Which key do you have?"),
+        h("h2", { id: "key-title" }, this.whoami ? "Use another key" : "An API key is needed"),
         h(
           "p",
           { class: "quiet" },
