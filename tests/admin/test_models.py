@@ -180,7 +180,7 @@ def test_a_model_that_fails_says_why_and_when_it_is_tried_again(tab: Tab, page: 
         assert request_id in {error["request_id"] for error in client.get("/api/status").json()["errors"]}
         notice = tab.model("broken").locator(".notice")
         expect(notice).to_contain_text(client.get("/api/models/broken").json()["failure"])
-        expect(notice).to_contain_text(re.compile(r"tried again in 0:0\d|The next request has it tried again"))
+        expect(notice).to_contain_text(re.compile(r"tried again in 0:0\d|The next request tries again"))
         tab.assert_accessible()
         page.get_by_role("button", name=re.compile("^Failed")).click()
         expect(page.locator("li.model:visible")).to_have_count(1)

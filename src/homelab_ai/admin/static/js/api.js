@@ -1,6 +1,6 @@
 /**
- * Calls the service. Addresses are relative to the page, so that it works under any sub-path. A call that needs a key, or
- * another one, waits until it has been typed in and is made again: what was typed elsewhere on the page is not lost.
+ * Calls the service. Addresses are relative to the page, so that it works under any sub-path. A call that needs a key,
+ * or another one, waits until it has been typed in and is made again: what was typed elsewhere on the page is not lost.
  */
 
 const ROOT = new URL("../", document.baseURI);

@@ -8,8 +8,8 @@ const BARS = 40;
 const SPAN_SECONDS = 600;
 
 /**
- * A card with a name, a figure and its chart. `sum` makes one bar of several steps: adding them up, or taking the highest;
- * `say` puts its height into words; `least` is the smallest height that fills the chart.
+ * A card with a name, a figure and its chart. `sum` makes one bar of several steps, by adding them up or taking the
+ * highest; `say` puts its height into words; `least` is the smallest height that fills the chart.
  */
 export function chart({ name, tone, sum, say, least = 1 }) {
   const figure = h("strong", { class: "chart-figure" });
@@ -22,7 +22,8 @@ export function chart({ name, tone, sum, say, least = 1 }) {
     ground,
     shape,
   );
-  const axis = h("div", { class: "chart-axis", "aria-hidden": "true" }, h("span", {}, "10 min ago"), h("span", {}, "now"));
+  const ends = ["10 min ago", "now"].map((end) => h("span", {}, end));
+  const axis = h("div", { class: "chart-axis", "aria-hidden": "true" }, ends);
   const element = h(
     "section",
     { class: `card chart tone-${tone}` },

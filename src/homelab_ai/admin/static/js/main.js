@@ -96,9 +96,8 @@ async function enter() {
 function showStanding(state) {
   const live = state?.name === "live";
   const dot = h("span", { class: `dot ${live ? "good" : "off"}` });
-  const version = stream.last("status")?.version;
   standing.replaceChildren(
-    h("span", { class: "connection", title: version ? `Version ${version}` : null }, dot, live ? "Live" : "Not connected"),
+    h("span", { class: "connection" }, dot, live ? "Live" : "Not connected"),
     session.whoami && h("span", { class: "who", title: session.description }, session.whoami.name),
     h(
       "span",
@@ -151,7 +150,8 @@ async function start() {
       if (!(await session.start())) showView();
       break;
     } catch (error) {
-      main.replaceChildren(h("section", { class: "empty" }, icon("alert"), h("h1", { class: "breaks" }, error.message)));
+      const reason = h("h1", { class: "breaks" }, error.message);
+      main.replaceChildren(h("section", { class: "empty" }, icon("alert"), reason));
       await new Promise((resolve) => setTimeout(resolve, 2000));
     }
   }

@@ -49,8 +49,8 @@ function dismissWhenRead(box, seconds) {
 }
 
 /**
- * Ask before something that cannot be undone: a text, or `{title, text, action, option}` with the words on the button and
- * those of a checkbox. Resolves to false, or to `{checked}`, the state of that checkbox.
+ * Ask before something that cannot be undone: a text, or `{title, text, action, option}` with the words on the button
+ * and those of a checkbox. Resolves to false, or to `{checked}`, the state of that checkbox.
  */
 export function confirm(question) {
   const { title = "Are you sure?", text, action = "Go on", option = null } =
@@ -84,8 +84,8 @@ export function confirm(question) {
 }
 
 /**
- * Run the action of that button, once at a time: a second click on it does nothing. Its failure becomes a toast. Resolves
- * to what the action returned, or to undefined where it failed.
+ * Run the action of that button, once at a time: a second click on it does nothing. Its failure becomes a toast.
+ * Resolves to what the action returned, or to undefined where it failed.
  */
 export async function attempt(button, action) {
   if (button.getAttribute("aria-busy") === "true") return undefined;

@@ -52,7 +52,7 @@ export class Session {
     location.reload();
   }
 
-  /** Ask for a key. However many calls wait for one, there is one question. Resolves to whether there is another now. */
+  /** Ask for a key, once, however many calls wait for one. Resolves to whether there is another now. */
   ask(error = null) {
     this.#asking ??= this.#question(error).finally(() => {
       this.#asking = null;
@@ -93,7 +93,7 @@ export class Session {
       if (!key || submit.getAttribute("aria-busy") === "true") return;
       submit.setAttribute("aria-busy", "true");
       try {
-        if (/[^\x21-\x7e]/.test(key)) throw new Error("A key holds no spaces and no letters with accents. Copy it once more.");
+        if (/[^\x21-\x7e]/.test(key)) throw new Error("A key holds no spaces and no letters with accents.");
         const answer = await requestWith(key, "GET", "api/whoami");
         useKey(key);
         this.#take(await answer.json());

@@ -1,6 +1,8 @@
 /** What models do, in words and colours that are the same on every view. */
 
 import { h, set, text } from "./dom.js";
+import { words } from "./format.js";
+import { icon } from "./icons.js";
 
 /** State of the API -> its word, and the class of its colour. */
 const STATES = {
@@ -11,6 +13,9 @@ const STATES = {
   draining: ["Unloading", "busy"],
   failed: ["Failed", "bad"],
 };
+
+/** The states in which a model has a process that answers. */
+export const LOADED = new Set(["ready", "draining"]);
 
 /** Whether that state is one that a model is in by itself, for a while. */
 export function isUnderWay(state) {
@@ -31,4 +36,9 @@ export function stateBadge() {
       set(dot, "class", `dot ${colour} ${colour === "busy" ? "pulsing" : ""}`);
     },
   };
+}
+
+/** What stands for a type of models. */
+export function kindIcon(type) {
+  return h("span", { class: "kind", title: words(type) }, icon(type === "text_embedding" ? "text" : "image"));
 }

@@ -1,6 +1,6 @@
 /**
- * The live stream that feeds the page: server-sent events, read by `fetch` because only that can send a key. It connects
- * anew by itself, and whoever subscribes later is given what came before.
+ * The live stream that feeds the page: server-sent events, read by `fetch` because only that can send a key. It
+ * connects anew by itself, and whoever subscribes later is given what came before.
  */
 
 import { request } from "./api.js";

@@ -1,8 +1,9 @@
 /** The models: add, download, load, unload, pin, set default, remove; and everything that is known of each. */
 
 import { h, keyed, set, show, text } from "../dom.js";
-import { bytes, counted } from "../format.js";
+import { bytes } from "../format.js";
 import { icon } from "../icons.js";
+import { LOADED } from "../states.js";
 import { actionsOf } from "./models/actions.js";
 import { addModel } from "./models/add.js";
 import { KnownModels } from "./models/known.js";
@@ -10,7 +11,7 @@ import { modelRow } from "./models/row.js";
 
 const KINDS = [
   { word: "All", has: () => true },
-  { word: "Loaded", has: ({ state }) => state === "ready" || state === "draining" },
+  { word: "Loaded", has: ({ state }) => LOADED.has(state) },
   { word: "Failed", has: ({ state, download }) => state === "failed" || download?.state === "failed" },
 ];
 
@@ -33,7 +34,8 @@ function mount(root, app, argument) {
   });
   const list = h("ul", { class: "card models" });
   const none = h("p", { class: "empty" });
-  const add = h("button", { type: "button", class: "primary", onclick: () => addModel(app, added) }, icon("add"), "Add a model");
+  const askFor = () => addModel(app, added);
+  const add = h("button", { type: "button", class: "primary", onclick: askFor }, icon("add"), "Add a model");
 
   root.append(
     h("div", { class: "view-head" }, h("h1", {}, "Models"), summary, mayChange && h("div", { class: "end" }, add)),
@@ -89,8 +91,8 @@ function mount(root, app, argument) {
     show(list, shown);
     show(none, !shown && app.stream.last("models"));
     text(none, models.length ? "No model fits that filter." : "There is no model yet.");
-    const status = app.stream.last("status");
-    text(summary, status ? `${bytes(status.memory.used_bytes)} of ${bytes(status.memory.budget_bytes)} in use` : counted(models.length, "model"));
+    const memory = app.stream.last("status")?.memory;
+    text(summary, memory ? `${bytes(memory.used_bytes)} of ${bytes(memory.budget_bytes)} in use` : "");
     if (toOpen && list.rowsByKey.has(toOpen)) {
       const id = toOpen;
       toOpen = null;
@@ -109,13 +111,9 @@ function matches({ id, hf_model: name, aliases, type, state }, wanted) {
   return !wanted || [id, name, ...aliases, type, state].some((each) => each.toLowerCase().includes(wanted));
 }
 
-function lookOnly({ whoami }) {
-  return h(
-    "p",
-    { class: "notice" },
-    icon("info"),
-    h("span", {}, `Models can be looked at, but not changed: that needs the scope admin, which ${whoami.name} does not have.`),
-  );
+function lookOnly({ whoami: { name } }) {
+  const why = `Models can be looked at, but not changed: that needs the scope admin, which ${name} does not have.`;
+  return h("p", { class: "notice" }, icon("info"), h("span", { class: "breaks" }, why));
 }
 
 export default { name: "models", title: "Models", scope: "read", mount };

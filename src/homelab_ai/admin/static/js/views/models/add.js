@@ -1,17 +1,17 @@
 /** The dialog that adds a model. It stays, with all that was typed, until the service has taken it. */
 
 import { ApiError } from "../../api.js";
-import { h, keyed, set, show, text } from "../../dom.js";
+import { h, set, show, text } from "../../dom.js";
 import { icon } from "../../icons.js";
 
 /** Models to begin with, small ones first. */
 const SUGGESTIONS = {
   text_embedding: [
-    { name: "sentence-transformers/all-MiniLM-L6-v2", for: "English, comes with the service" },
-    { name: "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2", for: "50 languages" },
-    { name: "BAAI/bge-small-en-v1.5", for: "English, for search" },
+    { name: "sentence-transformers/all-MiniLM-L6-v2", good: "English, comes with the service" },
+    { name: "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2", good: "50 languages" },
+    { name: "BAAI/bge-small-en-v1.5", good: "English, for search" },
   ],
-  image_caption: [{ name: "Salesforce/blip-image-captioning-base", for: "short English captions" }],
+  image_caption: [{ name: "Salesforce/blip-image-captioning-base", good: "short English captions" }],
 };
 const FOLDER = /^[/.~]/;
 
@@ -26,10 +26,15 @@ export function addModel({ api }, added) {
     required: true,
     oninput: sourceChanged,
   });
-  const id = field("id", "Name for requests", { maxlength: 64, required: true, oninput: () => { isNamed = id.input.value !== ""; } });
-  const revision = field("revision", "Revision to stay with", { placeholder: "a commit, tag or branch; none follows main" });
+  const id = field("id", "Name for requests", {
+    maxlength: 64,
+    required: true,
+    oninput: () => { isNamed = id.input.value !== ""; },
+  });
+  const revision = field("revision", "Revision to stay with", { placeholder: "a commit, tag or branch" });
   const pull = h("input", { type: "checkbox", checked: true });
-  const pullLine = h("label", { class: "check" }, pull, h("span", {}, "Download it now, rather than with the first request"));
+  const pullWords = h("span", {}, "Download it now, rather than with the first request");
+  const pullLine = h("label", { class: "check" }, pull, pullWords);
   const pin = h("input", { type: "checkbox" });
   const isDefault = h("input", { type: "checkbox" });
   const suggestions = h("ul", { class: "suggestions", "aria-label": "Suggestions" });
@@ -75,14 +80,19 @@ export function addModel({ api }, added) {
   const chosenType = () => types.find((each) => each.checked).value;
 
   function suggest() {
-    keyed(suggestions, SUGGESTIONS[chosenType()], (each) => each.name, (each) => ({
-      element: h(
+    const lines = SUGGESTIONS[chosenType()].map(({ name, good }) =>
+      h(
         "li",
         {},
-        h("button", { type: "button", class: "suggestion", onclick: () => take(each.name) }, h("span", {}, each.name), h("span", { class: "fine" }, each.for)),
+        h(
+          "button",
+          { type: "button", class: "suggestion", onclick: () => take(name) },
+          h("span", {}, name),
+          h("span", { class: "fine" }, good),
+        ),
       ),
-      update() {},
-    }));
+    );
+    suggestions.replaceChildren(...lines);
   }
 
   function take(name) {
@@ -134,7 +144,8 @@ export function addModel({ api }, added) {
     const found = new Map((error?.details.errors ?? []).map((each) => [each.field, each.message]));
     for (const [name, each] of Object.entries(fields)) each.tell(found.get(name) ?? "");
     const isPlaced = found.size > 0 && [...found.keys()].every((name) => name in fields);
-    text(problem, error && !isPlaced ? `${error.message}${error.requestId ? ` (request ${error.requestId})` : ""}` : "");
+    const id = error?.requestId;
+    text(problem, error && !isPlaced ? `${error.message}${id ? ` (request ${id})` : ""}` : "");
     show(problem, error && !isPlaced);
     dialog.querySelector("[aria-invalid='true']")?.focus();
   }

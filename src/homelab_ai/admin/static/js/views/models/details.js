@@ -31,7 +31,8 @@ function failureNotice() {
       show(element, state === "failed");
       text(reason, failure);
       const seconds = retryAt ? (retryAt - Date.now()) / 1000 : 0;
-      text(again, seconds > 0 ? `A request has it tried again in ${countdown(seconds)}; “Load” does so at once.` : "The next request has it tried again.");
+      const when = seconds > 0 ? `A request has it tried again in ${countdown(seconds)}` : "The next request tries again";
+      text(again, `${when}; “Load” does so at once.`);
     },
   };
 }
@@ -49,8 +50,9 @@ function downloadProgress() {
       show(bar, download.state === "running");
       set(bar, "value", total ? here / total : null);
       set(element, "class", download.state === "failed" ? "download notice bad" : "download");
+      const rest = left === null ? "" : `, ${span(left)} left`;
       if (download.state === "failed") text(line, `The download failed: ${failure}`);
-      else text(line, total ? `${bytes(here)} of ${bytes(total)}${left === null ? "" : `, ${span(left)} left`}` : "Asking the hub…");
+      else text(line, total ? `${bytes(here)} of ${bytes(total)}${rest}` : "Asking the hub…");
     },
   };
 }
@@ -95,8 +97,9 @@ function actionButtons({ app, actions, removed }, type) {
     );
   }
   const busy = (button) => button.getAttribute("aria-busy") === "true";
+  const buttons = offered.map((each) => each.button);
   return {
-    element: h("div", { class: "model-actions", role: "group", "aria-label": "Actions" }, trial, offered.map((each) => each.button)),
+    element: h("div", { class: "model-actions", role: "group", "aria-label": "Actions" }, trial, buttons),
     update(model) {
       now = model;
       // One that is at work stays, and so does the one that has the focus, until the focus goes on.
@@ -106,7 +109,7 @@ function actionButtons({ app, actions, removed }, type) {
 }
 
 function factsOf(model) {
-  const { download } = model;
+  const { download, keep_alive_seconds: stays, p95_seconds: p95 } = model;
   return [
     { name: "Does", says: model.type === "text_embedding" ? "turns text into vectors" : "describes images" },
     { name: "Model", says: model.hf_model, copied: true },
@@ -120,9 +123,9 @@ function factsOf(model) {
     { name: "Window", says: model.max_length && counted(model.max_length, "token") },
     { name: "Follows prompts", says: model.promptable === null ? null : model.promptable ? "yes" : "no" },
     { name: "Footprint", says: footprint(model) },
-    { name: "Stays loaded", says: model.pinned ? "always (pinned)" : `${span(model.keep_alive_seconds)} without a request` },
+    { name: "Stays loaded", says: model.pinned ? "always (pinned)" : `${span(stays)} without a request` },
     { name: "Requests", says: requests(model) },
-    { name: "p95", says: model.p95_seconds === null || model.p95_seconds === undefined ? null : duration(model.p95_seconds) },
+    { name: "p95", says: p95 === null || p95 === undefined ? null : duration(p95) },
     { name: "Loaded", says: loads(model) },
     { name: "Download", says: download?.state === "done" ? `${bytes(download.bytes)}, complete` : null },
   ].filter((fact) => fact.says);

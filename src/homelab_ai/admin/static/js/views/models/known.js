@@ -1,4 +1,4 @@
-/** All that is known of each model: details as they change, and once a second what it is doing. The newest word counts. */
+/** All that is known of each model: details as they change, and every second what it does. The newest word counts. */
 
 export class KnownModels {
   #models = new Map();

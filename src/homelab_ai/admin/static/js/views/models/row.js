@@ -1,9 +1,9 @@
-/** One model in the list: what it is and does, the one thing that is most likely wanted of it, and below it the rest. */
+/** One model in the list: what it is and does, what is most likely wanted of it, and below that the rest. */
 
 import { h, set, show, text } from "../../dom.js";
-import { bytes, countdown, words } from "../../format.js";
+import { bytes, countdown } from "../../format.js";
 import { icon } from "../../icons.js";
-import { stateBadge } from "../../states.js";
+import { LOADED, kindIcon, stateBadge } from "../../states.js";
 import { details } from "./details.js";
 
 /** `context` holds `app`, `actions` and `toggled(id, open)`. */
@@ -24,9 +24,15 @@ export function modelRow(model, context) {
   const panelId = `model-${model.id}`;
   const toggle = h(
     "button",
-    { type: "button", class: "model-toggle", "aria-expanded": "false", "aria-controls": panelId, onclick: () => open(!isOpen()) },
+    {
+      type: "button",
+      class: "model-toggle",
+      "aria-expanded": "false",
+      "aria-controls": panelId,
+      onclick: () => open(!isOpen()),
+    },
     icon("chevron"),
-    h("span", { class: "kind", title: words(model.type) }, icon(model.type === "text_embedding" ? "text" : "image")),
+    kindIcon(model.type),
     h("span", { class: "model-title" }, name, source),
   );
   const action = h("button", {
@@ -86,7 +92,7 @@ export function modelRow(model, context) {
 
 function mainAction({ state, enabled }) {
   if (!enabled) return { word: "Enable", run: (actions, model) => actions.enable(model) };
-  if (state === "ready" || state === "draining") return { word: "Unload", run: (actions, model) => actions.unload(model) };
+  if (LOADED.has(state)) return { word: "Unload", run: (actions, model) => actions.unload(model) };
   return { word: "Load", run: (actions, model) => actions.load(model) };
 }
 

@@ -7,8 +7,9 @@ import { copyButton } from "../../notices.js";
 export function recentErrors() {
   const list = h("ol", { class: "errors" });
   const none = h("p", { class: "nothing" }, "None since the service started.");
+  const head = h("div", { class: "card-head" }, h("h2", {}, "Recent errors"));
   return {
-    element: h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Recent errors")), list, none),
+    element: h("section", { class: "card" }, head, list, none),
     update({ errors }) {
       keyed(list, errors, (error) => `${error.request_id} ${error.time}`, newEntry);
       show(list, errors.length);

@@ -5,8 +5,9 @@ import { bytes, counted, fullMoment, moment, span } from "../../format.js";
 
 export function hardware() {
   const list = h("dl", { class: "facts" });
+  const head = h("div", { class: "card-head" }, h("h2", {}, "Hardware and service"));
   return {
-    element: h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", {}, "Hardware and service")), list),
+    element: h("section", { class: "card" }, head, list),
     update: (status) => keyed(list, facts(status), (fact) => fact.name, newFact),
   };
 }
@@ -43,9 +44,13 @@ function newFact(fact) {
   return {
     element,
     update(now) {
-      if (shown) keyed(shown, now.tags, (tag) => tag, (tag) => ({ element: h("li", { class: "badge" }, tag), update() {} }));
+      if (shown) keyed(shown, now.tags, (tag) => tag, newTag);
       else text(said, now.says);
       if (now.title) said.title = now.title;
     },
   };
+}
+
+function newTag(tag) {
+  return { element: h("li", { class: "badge" }, tag), update() {} };
 }

@@ -85,7 +85,8 @@ function newBlock() {
 
 function newEntry(block) {
   const swatch = h("span", { class: `swatch tone-${block.tone}` });
-  const name = block.id ? h("a", { href: `#models/${encodeURIComponent(block.id)}` }, block.name) : h("span", {}, block.name);
+  const place = block.id && `#models/${encodeURIComponent(block.id)}`;
+  const name = place ? h("a", { href: place }, block.name) : h("span", {}, block.name);
   const size = h("span", { class: "quiet nowrap" });
   return {
     element: h("li", {}, swatch, name, size),

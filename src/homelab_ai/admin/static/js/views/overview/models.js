@@ -1,9 +1,8 @@
 /** The models in short: what each is doing, how fast it answers, and when it goes. */
 
 import { h, keyed, set, show, text } from "../../dom.js";
-import { bytes, counted, countdown, duration, words } from "../../format.js";
-import { icon } from "../../icons.js";
-import { stateBadge } from "../../states.js";
+import { bytes, counted, countdown, duration } from "../../format.js";
+import { kindIcon, stateBadge } from "../../states.js";
 
 const MOST_SHOWN = 12;
 
@@ -66,14 +65,14 @@ function newRow(model) {
   const cells = Object.fromEntries(
     Object.keys(FIGURES).map((name) => [name, h("td")]),
   );
-  const kind = h("span", { class: "kind", title: words(model.type) }, icon(model.type === "text_embedding" ? "text" : "image"));
+  const place = `#models/${encodeURIComponent(model.id)}`;
   const element = h(
     "tr",
     {},
     h(
       "th",
       { scope: "row" },
-      h("div", {}, kind, h("a", { class: "breaks", href: `#models/${encodeURIComponent(model.id)}` }, model.id)),
+      h("div", {}, kindIcon(model.type), h("a", { class: "breaks", href: place }, model.id)),
     ),
     h("td", { class: "state" }, state.element),
     Object.values(cells),

@@ -39,16 +39,17 @@ export function standing({ api }) {
   };
 }
 
-function noticesOf({ ready, configuration, browser }, reason) {
+function noticesOf({ ready, configuration }, reason) {
   const { current, loaded_at: loadedAt, needing_restart: waiting } = configuration;
   return [
     !ready && { kind: "bad", text: reason ?? "The service cannot take work." },
     !current && {
       kind: "busy",
-      text: `The configuration file cannot be used as it is now, and the log says why. The settings of ${moment(loadedAt)} are still in force.`,
+      text:
+        "The configuration file cannot be used as it is now, and the log says why. " +
+        `The settings of ${moment(loadedAt)} are still in force.`,
     },
     waiting.length > 0 && { kind: "info", text: `Changed, and in force with the next start: ${waiting.join(", ")}.` },
-    browser.sandboxed === false && { kind: "busy", text: "Pages are shown without the browser’s sandbox." },
   ].filter(Boolean);
 }
 
