@@ -40,7 +40,7 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(browser: Browser, locked: 
         tab.open("models")
         tab.assert_accessible()
         tab.say_key("a-wrong-key-and-a-long-one-at-that")
-        field = tab.page.get_by_label("API key")
+        field = tab.page.get_by_label("API key", exact=True)
         expect(tab.page.get_by_text("That key is not valid")).to_be_visible()
         expect(field).to_have_value("a-wrong-key-and-a-long-one-at-that")
         expect(field).to_be_focused()
@@ -61,7 +61,7 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(browser: Browser, locked: 
 def test_who_closes_the_question_can_have_it_again(browser: Browser, locked: Server) -> None:
     with Tab(browser, locked.url) as tab:
         tab.open()
-        tab.page.get_by_label("API key").press("Escape")
+        tab.page.get_by_label("API key", exact=True).press("Escape")
         expect(tab.heading("Nothing can be shown without a key")).to_be_visible()
         tab.assert_accessible()
         tab.page.get_by_role("button", name="Enter a key").click()
@@ -106,6 +106,7 @@ def test_the_service_goes_and_comes_back_under_the_page(browser: Browser, tmp_pa
         tab.open("models")
         tab.wait_until_live()
         tab.page.get_by_label("Filter models").fill("mini")
+        expect(tab.model("minilm")).to_be_visible()
         first.stop()
         expect(tab.page.locator("#banner")).to_contain_text("does not answer")
         expect(tab.page.locator("#standing")).to_contain_text("Not connected")

@@ -80,7 +80,7 @@ class Tab:
 
     def say_key(self, key: str) -> None:
         """Type a key into the question for it."""
-        self.page.get_by_label("API key").fill(key)
+        self.page.get_by_label("API key", exact=True).fill(key)
         self.page.get_by_role("button", name="Open", exact=True).click()
 
     def heading(self, name: str) -> Locator:

@@ -144,8 +144,8 @@ export function addModel({ api }, added) {
     const found = new Map((error?.details.errors ?? []).map((each) => [each.field, each.message]));
     for (const [name, each] of Object.entries(fields)) each.tell(found.get(name) ?? "");
     const isPlaced = found.size > 0 && [...found.keys()].every((name) => name in fields);
-    const id = error?.requestId;
-    text(problem, error && !isPlaced ? `${error.message}${id ? ` (request ${id})` : ""}` : "");
+    const requestId = error?.requestId;
+    text(problem, error && !isPlaced ? `${error.message}${requestId ? ` (request ${requestId})` : ""}` : "");
     show(problem, error && !isPlaced);
     dialog.querySelector("[aria-invalid='true']")?.focus();
   }
