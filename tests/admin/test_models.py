@@ -167,7 +167,7 @@ def test_a_model_is_pinned_disabled_and_made_the_default(tab: Tab, page: Page, c
 
 
 def test_a_model_that_fails_says_why_and_when_it_is_tried_again(tab: Tab, page: Page, client: httpx.Client) -> None:
-    client.post("/api/models", json={"type": "text_embedding", "id": "broken", "hf_model": "home/no-model"})
+    client.post("/api/models", json={"type": "image_caption", "id": "broken", "hf_model": "home/no-model"})
     try:
         opened(tab, "broken")
         act(tab, "broken", "Download")

@@ -112,7 +112,9 @@ def test_the_pictures(
         tab.open()
         expect(tab.page.locator(".block", has_text="notes")).to_be_visible()
         keep_picture(tab.page, f"overview-{scheme}{suffix}")
+        if width == "phone":
+            return
         tab.open("models/minilm")
         expect(tab.model("minilm").locator("dl")).to_contain_text("Fingerprint")
         tab.page.evaluate("document.activeElement.blur()")
-        keep_picture(tab.page, f"models-{scheme}{suffix}")
+        keep_picture(tab.page, f"models-{scheme}")
