@@ -10,7 +10,10 @@ from contract.answers import bearer, key_entry, refused, serving
 from homelab_ai.settings import Settings
 
 ADMIN = bearer("admin")
-KEYS = [key_entry("boss", "admin", "admin", "read"), key_entry("app", "app", "embed", rate_limit="9/second")]
+KEYS = [
+    key_entry("boss", "admin", "admin", "read", crawl_allow_networks=["10.1.2.0/24"]),
+    key_entry("app", "app", "embed", rate_limit="9/second"),
+]
 
 
 @pytest.fixture
@@ -34,6 +37,7 @@ def test_a_key_is_made_used_listed_and_revoked(service: TestClient) -> None:
         "scopes": ["caption", "crawl", "embed", "read"],
         "models": None,
         "rate_limit": None,
+        "crawl_allow_networks": [],
         "source": "state",
         "last_used_at": None,
     }
@@ -46,6 +50,7 @@ def test_a_key_is_made_used_listed_and_revoked(service: TestClient) -> None:
         ("photos", "state", None),
     ]
     assert listed.json()["keys"][0]["created_at"] is None
+    assert [each["crawl_allow_networks"] for each in listed.json()["keys"]] == [["10.1.2.0/24"], [], []]
     assert [bool(each["last_used_at"]) for each in listed.json()["keys"]] == [True, False, True]
     assert key not in listed.text
     assert "hash" not in listed.text

@@ -33,6 +33,9 @@ class KeyResponse(BaseModel):
     scopes: list[str] = Field(description="What it may do.")
     models: list[str] | None = Field(description="Ids of the models it may use; null: all of them.")
     rate_limit: str | None = Field(description="Its own limit; null: that of `security.rate_limit`, if any.")
+    crawl_allow_networks: list[str] = Field(
+        description="Networks at home that it may crawl, beside those of `crawl.allow_networks`."
+    )
     source: Literal["config", "state"] = Field(
         description="`config`: stands in config.yaml, and can only be removed there. `state`: made at run time."
     )
@@ -50,6 +53,7 @@ class KeyResponse(BaseModel):
             scopes=sorted(identity.scopes),
             models=None if identity.models is None else sorted(identity.models),
             rate_limit=identity.rate_limit,
+            crawl_allow_networks=[str(network) for network in identity.crawl_networks],
             source=entry.source,
             created_at=_moment(entry.created_at),
             last_used_at=_moment(entry.last_used_at),
