@@ -9,9 +9,10 @@ import { Session } from "./session.js";
 import { Stream } from "./stream.js";
 import models from "./views/models.js";
 import overview from "./views/overview.js";
+import tryIt from "./views/try.js";
 
 /** In the order of the navigation. Each: `{name, title, scope, mount(root, app, argument) -> unmount}`. */
-const VIEWS = [overview, models];
+const VIEWS = [overview, models, tryIt];
 
 const main = document.getElementById("main");
 const navigation = document.getElementById("navigation");
@@ -82,7 +83,7 @@ function closedNotice(reason, action) {
   return h(
     "section",
     { class: "empty" },
-    icon("key"),
+    icon("keys"),
     h("h1", {}, reason),
     h("button", { type: "button", class: "primary", onclick: enter }, action),
   );

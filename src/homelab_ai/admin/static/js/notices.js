@@ -112,8 +112,8 @@ export function copyButton(textOf, label) {
       "aria-label": label,
       title: label,
       onclick: async () => {
-        await copy(textOf());
-        toast("Copied", "good");
+        if (await copy(textOf())) toast("Copied", "good");
+        else toast("The browser does not let this page copy", "bad");
       },
     },
     icon("copy"),
@@ -121,17 +121,23 @@ export function copyButton(textOf, label) {
   return button;
 }
 
-/** Put it on the clipboard, on plain HTTP too, where browsers have no `navigator.clipboard`. */
+/** Put it on the clipboard, on plain HTTP too, where browsers have no `navigator.clipboard`. Resolves to whether it is. */
 export async function copy(content) {
-  if (navigator.clipboard) {
+  try {
     await navigator.clipboard.writeText(content);
-    return;
+    return true;
+  } catch {
+    return copyBySelection(content);
   }
+}
+
+function copyBySelection(content) {
   const field = h("textarea", { class: "offscreen", readonly: true }, content);
   const focused = document.activeElement;
   (document.querySelector("dialog[open]") ?? document.body).append(field); // outside a modal nothing can be selected
   field.select();
-  document.execCommand("copy");
+  const done = document.execCommand("copy");
   field.remove();
   focused?.focus();
+  return done;
 }
