@@ -1,4 +1,4 @@
-"""What the views are made of and can be told by itself: quoting, Markdown, similarity."""
+"""What the views are made of and can be told by itself: quoting, Markdown, similarity, the tail of a log."""
 
 import json
 import subprocess
@@ -183,6 +183,43 @@ def test_cosines_and_who_is_most_alike(opened: Tab) -> None:
         10,
         10,
     ]
+
+
+# --- the tail of the log
+
+TAIL = """async ([given]) => {
+  const { LogTail, matcher } = await import(new URL("js/views/logs/tail.js", document.baseURI));
+  const tail = new LogTail(3);
+  const line = (number, more) => ({ time: `t${number}`, level: "INFO", logger: "l", message: `m${number}`, ...more });
+  const told = [];
+  const take = (...lines) => {
+    tail.take(lines);
+    told.push(tail.entries.map((entry) => entry.message ?? entry.endpoint));
+  };
+  take(line(1), line(2));
+  take(line(2), line(3), line(4));
+  tail.clear();
+  take(line(4), line(5));
+  const request = { ...line(6), message: undefined, access: true, endpoint: "/api/embed", status: 503 };
+  take(request, line(7, { level: "WARNING", message: "Nothing embeds" }));
+  const fits = (words, level) => tail.entries.filter(matcher(words, level)).map((entry) => entry.time);
+  return { told, broken: fits("", "broken"), words: fits("EMBED", "all"), without: fits("embed -api", "all"),
+    warnings: fits("", "warnings"), number: fits("503", "all"), none: fits("embed nothing else", "all") };
+}"""
+
+
+def test_each_line_is_kept_once_up_to_the_most_and_found_by_words_and_kind(opened: Tab) -> None:
+    told = opened.page.evaluate(TAIL, [None])
+    assert told["told"][:3] == [["m1", "m2"], ["m2", "m3", "m4"], ["m5"]], (
+        "a line that came before comes no second time"
+    )
+    assert told["told"][3] == ["m5", "/api/embed", "Nothing embeds"]
+    assert told["broken"] == ["t6"]
+    assert told["words"] == ["t6", "t7"]
+    assert told["without"] == ["t7"]
+    assert told["warnings"] == ["t7"]
+    assert told["number"] == ["t6"]
+    assert told["none"] == []
 
 
 def test_the_copied_program_needs_nothing_but_python(opened: Tab) -> None:

@@ -8,12 +8,13 @@ import { attempt, confirm, copyButton, toast } from "./notices.js";
 import { Session } from "./session.js";
 import { Stream } from "./stream.js";
 import keys from "./views/keys.js";
+import logs from "./views/logs.js";
 import models from "./views/models.js";
 import overview from "./views/overview.js";
 import tryIt from "./views/try.js";
 
 /** In the order of the navigation. Each: `{name, title, scope, mount(root, app, argument) -> unmount}`. */
-const VIEWS = [overview, models, tryIt, keys];
+const VIEWS = [overview, models, tryIt, keys, logs];
 
 const main = document.getElementById("main");
 const navigation = document.getElementById("navigation");
