@@ -1,6 +1,6 @@
 # Every target does its own set-up: a bare Debian or Ubuntu with Python 3.11+, git and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint demo bench load clean
+.PHONY: help run test e2e soak lint demo bench load clean
 
 PORT ?=
 BIN := .venv/bin
@@ -11,7 +11,7 @@ unexport PYTHONHOME PYTHONPATH
 
 help: ## show this list
 	@echo "usage: make TARGET [PORT=8000] [ARGS=...] [GPU=1] [PYTHON=python3.12]"
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z0-9]*\):.*## /  \1\t/p' Makefile | expand -t 10
 
 # exec: the server takes the shell's place, so that Ctrl-C and SIGTERM reach it.
 run: ## set up and serve on 127.0.0.1:8000 (PORT=8001: another port; GPU=1: with the CUDA build of torch)
@@ -23,6 +23,10 @@ run: ## set up and serve on 127.0.0.1:8000 (PORT=8001: another port; GPU=1: with
 test: ## set up and run every test that this machine can run (a quarter of an hour; ARGS go to pytest)
 	@$(SETUP) dev
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+e2e: ## build the image and try it in containers (ten minutes; CONTAINER_ENGINE=podman: not docker)
+	@$(SETUP) dev
+	@exec env CONTAINER_ENGINE="$${CONTAINER_ENGINE:-docker}" $(BIN)/python -m pytest -rs tests/container $(ARGS)
 
 soak: ## the long form of what `make test` runs in short: thousands of examples, images and pages, hundreds of loads (two hours and a half)
 	@$(SETUP) dev
