@@ -1,5 +1,6 @@
 """The reverse proxies of `deploy/proxy`, as they are but for their addresses, in front of the service."""
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -110,6 +111,7 @@ def test_a_body_may_be_as_large_as_the_service_takes_and_no_larger(proxy: httpx.
 
 
 def test_events_come_while_there_are_more_to_come(proxy: httpx.Client, hub: Hub) -> None:
+    hub.silent = True  # so that the download begins when it is followed already
     hub.faults.append(Fault(pause_after=4 * MB))
     added = proxy.post("/ai/api/models", json={"type": "text_embedding", "id": "new", "hf_model": "org/name"})
     assert added.status_code == 201
@@ -117,6 +119,13 @@ def test_events_come_while_there_are_more_to_come(proxy: httpx.Client, hub: Hub)
     try:
         with proxy.stream("GET", "/ai/api/models/new/pull", timeout=10) as stream:
             assert stream.headers["Content-Type"].startswith("text/event-stream")
-            assert next(stream.iter_lines()).startswith("event: ")
+            told = (
+                json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: ")
+            )
+            assert next(told)["bytes"] == 0
+            hub.silent = False
+            hub.resume.set()
+            hub.resume.clear()
+            assert next(event for event in told if event["bytes"])["state"] == "running"
     finally:
         hub.resume.set()
