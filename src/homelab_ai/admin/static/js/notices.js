@@ -121,7 +121,7 @@ export function copyButton(textOf, label) {
   return button;
 }
 
-/** Put it on the clipboard, on plain HTTP too, where browsers have no `navigator.clipboard`. Resolves to whether it is. */
+/** Put it on the clipboard, on plain HTTP too, where there is no `navigator.clipboard`. Resolves to whether it is. */
 export async function copy(content) {
   try {
     await navigator.clipboard.writeText(content);

@@ -1,6 +1,6 @@
 /**
- * One tool's talk with the service: a request is sent, and shown are that it is on its way, its answer or its error, how
- * long it took, and the very same request as curl and as Python.
+ * One tool's talk with the service: a request is sent, and shown are that it is on its way, its answer or its error,
+ * how long it took, and the very same request as curl and as Python.
  */
 
 import { address, request } from "../api.js";

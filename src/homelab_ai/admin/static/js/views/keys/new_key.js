@@ -15,7 +15,7 @@ const SCOPES = {
   admin: "Change everything: models, keys, and what this page does.",
 };
 
-/** `{form, follow(stream)}`: `follow` keeps its models up to date and returns what ends that. `made()` follows a new key. */
+/** `{form, follow(stream)}`, where `follow` keeps its models up to date. `made()` is called after each key. */
 export function newKeyForm(app, made) {
   const name = h("input", {
     name: "name",
