@@ -13,7 +13,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,15 @@ def f1_of(found: Words, wanted: Words) -> float:
     return 2 * (found & wanted).total() / both if both else 1.0
 
 
+def by_kind(kinds: Sequence[str], scores: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Yield the lines of a table: the means of each way for each kind of page, and for all."""
+    yield f"{'F1':<16}{'pages':>6}" + "".join(f"{way:>13}" for way in scores)
+    for kind in (*sorted(set(kinds)), "all"):
+        own = [number for number, other in enumerate(kinds) if kind in {other, "all"}]
+        figures = "".join(f"{statistics.mean(way[number] for number in own):13.4f}" for way in scores.values())
+        yield f"{kind:<16}{len(own):>6}{figures}"
+
+
 def main() -> None:
     """Score, and print a line for each kind of page."""
     pages = list(pages_in(Path(sys.argv[1])))
@@ -63,7 +72,7 @@ def main() -> None:
         "ours": lambda page: extract(page.html, page.url, "text/html").text,
         "trafilatura": lambda page: trafilatura.extract(page.html, url=page.url) or "",
     }
-    scores: dict[str, dict[str, list[float]]] = {way: collections.defaultdict(list) for way in ways}
+    scores: dict[str, list[float]] = {way: [] for way in ways}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for page in pages:
         wanted = words_of(page.wanted)
@@ -71,12 +80,9 @@ def main() -> None:
             started = time.perf_counter()
             text = extracted(page)
             seconds[way].append(time.perf_counter() - started)
-            for kind in (page.kind, "all"):
-                scores[way][kind].append(f1_of(words_of(text), wanted))
-    print(f"{'F1':<16}{'pages':>6}" + "".join(f"{way:>13}" for way in ways))
-    for kind in sorted(scores["ours"], key=lambda kind: (kind == "all", kind)):
-        figures = "".join(f"{statistics.mean(scores[way][kind]):13.4f}" for way in ways)
-        print(f"{kind:<16}{len(scores['ours'][kind]):>6}{figures}")
+            scores[way].append(f1_of(words_of(text), wanted))
+    for line in by_kind([page.kind for page in pages], scores):
+        print(line)
     for label, part in (("ms, median", 0.5), ("ms, 95 of 100", 0.95)):
         figures = "".join(f"{1000 * sorted(seconds[way])[int(part * len(pages))]:13.1f}" for way in ways)
         print(f"{label:<22}{figures}")

@@ -180,19 +180,24 @@ class _Walk:
             self._linked += len(text.strip())
 
     def _flush(self, place: Place) -> Iterator[Block]:
-        raw = "".join(self._text)
-        marked = "".join(piece for piece in self._markdown if not piece.startswith(_OPENED))
         open_link = self._href and not place.code
-        if open_link:
-            marked += f"]({self._href})"
-        text = raw.strip("\n") if place.code is not None else _tidy(raw)
-        words = [word.lower() for word in WORD.findall(text)]
-        if words:
-            markdown = text if place.code is not None else _tidy(marked)
-            yield Block(text, _mended(markdown), place, min(1.0, self._linked / len(text)), words)
-        elif place.code is None and "![" in marked:
-            yield Block("", _mended(_tidy(marked)), place, 1.0, [])
+        if self._said():
+            raw = "".join(self._text)
+            marked = "".join(piece for piece in self._markdown if not piece.startswith(_OPENED))
+            if open_link:
+                marked += f"]({self._href})"
+            text = raw.strip("\n") if place.code is not None else _tidy(raw)
+            words = [word.lower() for word in WORD.findall(text)]
+            if words:
+                markdown = text if place.code is not None else _tidy(marked)
+                yield Block(text, _mended(markdown), place, min(1.0, self._linked / len(text)), words)
+            elif place.code is None and "![" in marked:
+                yield Block("", _mended(_tidy(marked)), place, 1.0, [])
         self._text, self._markdown, self._linked = [], ["["] if open_link else [], 0
+
+    def _said(self) -> bool:
+        """Whether there is anything since the last block. Most elements hold nothing but other elements."""
+        return any(not piece.isspace() for piece in self._text) or any("![" in piece for piece in self._markdown)
 
 
 def base_of(root: HtmlElement, url: str) -> str:

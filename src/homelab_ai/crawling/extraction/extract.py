@@ -2,7 +2,7 @@
 
 A page goes down a ladder, and the first rung that holds answers (`Extracted.strategy`):
 
-1. `blocks`: the blocks that the scorer takes for the main content. What trafilatura takes is one of its figures.
+1. `blocks`: the blocks that the scorer takes for the main content.
 2. `structured_data`: the text in JSON-LD, of pages that scripts fill and that hold hardly any text themselves.
 3. `description`: what the page says of itself in its head.
 4. `empty`: there is nothing.
@@ -10,22 +10,18 @@ A page goes down a ladder, and the first rung that holds answers (`Extracted.str
 
 import itertools
 from collections.abc import Iterable
-from copy import deepcopy
 
 from lxml.html import HtmlElement
-from trafilatura import bare_extraction
 
 from homelab_ai.crawling.extraction import metadata, other_kinds, scorer
+from homelab_ai.crawling.extraction.about import about
 from homelab_ai.crawling.extraction.blocks import MOST, WORD, Block, absolute, base_of, blocks, parsed
 from homelab_ai.crawling.extraction.charset import decoded
 from homelab_ai.crawling.extraction.extracted import Extracted, NotReadable
-from homelab_ai.crawling.extraction.features import features
 from homelab_ai.crawling.extraction.rendering import markdown_of, text_of
 
 _HARDLY_ANY = 25
 """Words."""
-_LONGEST_FOR_TRAFILATURA = 2_000_000
-"""Characters of HTML. It takes 100 ms for each million, and its longest steps are not linear."""
 _MOST_LINKS = 5000
 _HTML = ("text/html", "application/xhtml+xml", "")
 
@@ -59,36 +55,30 @@ def from_html(text: str, url: str) -> Extracted:
         return Extracted("", "", "", [], {}, None, "empty")
     page = blocks(root, url)
     notes = [f"has more paragraphs than the {MOST} that were read"] if len(page) == MOST else []
-    chosen, strategy = _chosen(page, root, text), "blocks"
-    plain, marked = text_of(chosen), markdown_of(chosen)
-    about = metadata.metadata_of(root, url)
+    items = list(metadata.structured(root))
+    said = metadata.metadata_of(root, url, items)
+    title = metadata.title_of(root)
+    readable = [block for block in page if block.words]
+    chosen = _with_pictures(page, readable, scorer.chosen(readable, about(url, title, said, items)))
+    plain, marked, strategy = text_of(chosen), markdown_of(chosen), "blocks"
     if len(WORD.findall(plain)) < _HARDLY_ANY:
-        plain, marked, strategy = _instead(plain, marked, strategy, root, about)
+        plain, marked, strategy = _instead(plain, marked, strategy, metadata.body_in(items), said)
     return Extracted(
-        title=metadata.title_of(root),
+        title=title,
         text=plain,
         markdown=marked,
         links=_links(root, url),
-        metadata=about,
+        metadata=said,
         language=metadata.language_of(root),
         strategy=strategy,
         notes=notes,
     )
 
 
-def _chosen(page: list[Block], root: HtmlElement, text: str) -> list[Block]:
-    readable = [block for block in page if block.words]
-    taken = by_trafilatura(readable, root) if len(text) <= _LONGEST_FOR_TRAFILATURA else [0.0] * len(readable)
-    sizes = [len(block.words) for block in readable]
-    likely = [scorer.probability(figures) for figures in features(readable, taken)]
-    return _with_pictures(page, readable, scorer.best_choice(scorer.in_company(readable, likely), sizes))
-
-
 def _with_pictures(page: list[Block], readable: list[Block], choice: Iterable[bool]) -> list[Block]:
     """The chosen blocks, and the pictures that stand between two of them."""
     chosen = {id(block) for block, take in zip(readable, choice, strict=True) if take}
-    around = [block for block in page if block.words]
-    after = {id(one): id(two) for one, two in itertools.pairwise(around)}
+    after = {id(one): id(two) for one, two in itertools.pairwise(readable)}
     result, last = [], None
     for block in page:
         if block.words:
@@ -100,36 +90,12 @@ def _with_pictures(page: list[Block], readable: list[Block], choice: Iterable[bo
     return result
 
 
-def by_trafilatura(readable: list[Block], root: HtmlElement) -> list[float]:
-    """Return the share of each block that trafilatura takes for the main content."""
-    try:
-        found = bare_extraction(deepcopy(root), include_comments=False, with_metadata=False)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - whatever a page makes it raise: it is one opinion of two
-        return [0.0] * len(readable)
-    words = [word.lower() for word in WORD.findall(getattr(found, "text", None) or "")]
-    threes = set(zip(words, words[1:], words[2:], strict=False))
-    twos, ones = set(itertools.pairwise(words)), set(words)
-    return [_share(block.words, threes, twos, ones) for block in readable]
-
-
-def _share(words: list[str], threes: set[tuple[str, str, str]], twos: set[tuple[str, str]], ones: set[str]) -> float:
-    if len(words) == 1:
-        return float(words[0] in ones)
-    if len(words) == 2:  # noqa: PLR2004 - pairs
-        return float((words[0], words[1]) in twos)
-    runs = list(zip(words, words[1:], words[2:], strict=False))
-    return sum(run in threes for run in runs) / len(runs)
-
-
-def _instead(plain: str, marked: str, strategy: str, root: HtmlElement, about: dict[str, str]) -> tuple[str, str, str]:
+def _instead(plain: str, marked: str, strategy: str, body: str, said: dict[str, str]) -> tuple[str, str, str]:
     """For a page that holds hardly any text, what else it says."""
-    body = metadata.body_in(root)
     if len(body) > len(plain):
         return body, body.replace("\n", "\n\n"), "structured_data"
     if not plain:
-        description = about.get("description", "")
+        description = said.get("description", "")
         return description, description, "description" if description else "empty"
     return plain, marked, strategy
 

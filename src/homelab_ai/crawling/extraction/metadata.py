@@ -1,7 +1,7 @@
 """What a page says of itself: its head, Open Graph and JSON-LD (https://schema.org)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urljoin
 
@@ -45,8 +45,8 @@ def language_of(root: HtmlElement) -> str | None:
     return None
 
 
-def metadata_of(root: HtmlElement, url: str) -> dict[str, Any]:
-    """Return what is known of `Extracted.metadata`."""
+def metadata_of(root: HtmlElement, url: str, items: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is known of `Extracted.metadata`. `items` are the objects of its JSON-LD."""
     said: dict[str, str] = {}
     for element in root.iterfind(".//meta[@content]"):
         name = (element.get("property") or element.get("name") or element.get("itemprop") or "").strip().lower()
@@ -58,7 +58,7 @@ def metadata_of(root: HtmlElement, url: str) -> dict[str, Any]:
         value = next((said[name] for name in names if name in said), None)
         if value:
             found[key] = value
-    for item in structured(root):
+    for item in items:
         for key, value in _of_item(item):
             found.setdefault(key, value)
     if "image" in found:
@@ -78,10 +78,10 @@ def structured(root: HtmlElement) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def body_in(root: HtmlElement) -> str:
+def body_in(items: Iterable[dict[str, Any]]) -> str:
     """Return the longest text that JSON-LD holds: of an article, a posting or a product, with the answers to it."""
     texts = []
-    for item in structured(root):
+    for item in items:
         for key in _BODIES:
             value = item.get(key)
             if isinstance(value, str):

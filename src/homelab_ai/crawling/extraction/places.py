@@ -124,8 +124,6 @@ class Place:
     path: tuple[Node, ...] = ()
     inside: frozenset[str] = frozenset()
     """Elements, or their roles, and `hidden`, `itemprop`."""
-    near: frozenset[str] = frozenset()
-    """Groups of the names of the last three elements."""
     heading: int = 0
     lists: tuple[str, ...] = ()
     """Marker of the item in each list around it."""
@@ -135,6 +133,11 @@ class Place:
     cell: Cell | None = None
     code: str | None = None
     """Language of the code that it is, if it is code: may be empty."""
+
+    @property
+    def near(self) -> frozenset[str]:
+        """Groups of the names of the last three elements."""
+        return frozenset().union(*(node.groups for node in self.path[-3:]))
 
     @property
     def shape(self) -> tuple[tuple[str, str], ...]:
@@ -168,7 +171,6 @@ def inside(element: HtmlElement, around: Place, key: int) -> Place:
     return Place(
         path=path,
         inside=kinds,
-        near=frozenset().union(*(node.groups for node in path[-3:])),
         heading=_HEADINGS.get(tag, around.heading),
         lists=lists,
         item=item,
