@@ -1,10 +1,13 @@
 """`make bench`: start, memory and speed of the service, each beside its limit or its peer, in one run.
 
-The peers are plain sentence-transformers and plain transformers in float32, each in a process of its own, and another
-embedding server where one is named: `make bench ARGS="http://127.0.0.1:7997/embeddings input"`. Service and peer take
-turns, so that a machine which slows down slows both.
+The peers are plain sentence-transformers and plain transformers in float32, each in a process of its own, Crawl4AI, and
+another embedding server where one is named: `make bench ARGS="http://127.0.0.1:7997/embeddings input"`. With
+`--pages FOLDER` real pages are crawled rather than some of the benchmark's own, and their main content is scored
+(`benchmarks.extraction` says in which form they are).
+Service and peer take turns, so that a machine which slows down slows both.
 """
 
+import argparse
 import random
 import statistics
 import sys
@@ -14,7 +17,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from benchmarks import captions, embedding, endurance, load, machine, on_demand
+from benchmarks import captions, crawling, embedding, endurance, extraction, load, machine, on_demand
 from benchmarks.table import ROUNDS, Row, table
 from demo.service import Service
 
@@ -23,9 +26,13 @@ random.seed(1)  # every run measures the same texts
 
 def main() -> None:
     """Measure everything and print the table."""
+    arguments = argparse.ArgumentParser(prog="benchmarks", description="Measure this machine.")
+    arguments.add_argument("peer", nargs="*", metavar="URL FIELD", help="another embedding server to stand beside")
+    arguments.add_argument("--pages", type=Path, metavar="FOLDER", help="web pages with their main content")
+    given = arguments.parse_args()
     console = Console(highlight=False)
     console.print(machine.describe())
-    peer = load.peer_of(sys.argv[1:])
+    peer = load.peer_of(given.peer)
     with tempfile.TemporaryDirectory() as models:
         with console.status("starting the service several times ..."):
             rows = measure_start()
@@ -39,6 +46,11 @@ def main() -> None:
             rows += endurance.measure(Path(models))
         with console.status("captioning, in turns with plain transformers ..."):
             rows += captions.measure()
+        with console.status("crawling, in turns with Crawl4AI ..."):
+            rows += crawling.measure(given.pages, console)
+        if given.pages:
+            with console.status("reading pages, and trafilatura beside ..."):
+                rows += extraction.measure(given.pages)
     console.print(table(rows))
     if not load.WRK:
         console.print("What 32 connections get is left out: wrk is needed for that (apt-get install wrk)")
