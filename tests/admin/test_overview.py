@@ -41,7 +41,7 @@ def test_requests_errors_and_countdowns_are_shown_as_they_happen(tab: Tab, clien
     row = tab.page.locator(".models-in-short tbody tr", has_text="minilm")
     assert client.post("/api/embed", json={"texts": SENTENCES}).status_code == 200
     expect(row.locator(".p95")).to_have_text(re.compile(r"^\d[\d.]* m?s$"))
-    expect(row.locator(".unloads")).to_have_text(re.compile(r"^(29:5\d|30:00)$"))
+    expect(row.locator(".unloads")).to_have_text(re.compile(r"^(2\d:\d\d|30:00)$"))
     requests = tab.page.locator(".chart", has_text="Requests")
     expect(requests.locator("strong")).not_to_have_text("0")
     expect(requests.get_by_role("img")).to_have_attribute("aria-label", re.compile("Requests of the last ten minutes"))
