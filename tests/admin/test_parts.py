@@ -222,6 +222,23 @@ def test_each_line_is_kept_once_up_to_the_most_and_found_by_words_and_kind(opene
     assert told["none"] == []
 
 
+HISTORY = """async () => {
+  const { History } = await import("./js/history.js");
+  const on = {};
+  const history = new History({ on: (name, listener) => { on[name] = listener; } });
+  on.history({ step_seconds: 5, requests: [], errors: [], queue: [], memory_bytes: [] });
+  for (const total of [7, 9]) {
+    on.status({ requests: { total, failed: 0 }, queue: { depth: 1 }, memory: { used_bytes: 10 } });
+  }
+  const sum = (name) => history.series[name].reduce((one, other) => one + other, 0);
+  return { requests: sum("requests"), errors: sum("errors"), queue: history.series.queue[0] };
+}"""
+
+
+def test_requests_count_from_the_first_second_of_the_service(opened: Tab) -> None:
+    assert opened.page.evaluate(HISTORY) == {"requests": 2, "errors": 0, "queue": 1}
+
+
 def test_the_copied_program_needs_nothing_but_python(opened: Tab) -> None:
     request = {"url": "http://127.0.0.1:1/api/embed", "json": {"texts": ["a"]}}
     program = call(opened, "parts/snippets", "its.python(given[0], false)", request)

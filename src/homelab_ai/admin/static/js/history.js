@@ -55,7 +55,8 @@ export class History {
 
   #raise(name, change) {
     const values = this.series[name];
-    if (values.length) values[values.length - 1] = change(values.at(-1));
+    if (!values.length) values.push(0); // the service has only just started: its first step is not over yet
+    values[values.length - 1] = change(values.at(-1));
   }
 
   #stepAt(seconds) {
