@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from support.browsers import parts_of, zombies_below
 from support.server import KEYLESS, Server
 from support.sites import Pages, Site
 
@@ -27,28 +28,11 @@ class Reading:
         return psutil.Process(self.server.process.pid).children(recursive=True)
 
     def browser(self) -> dict[str, list[psutil.Process]]:
-        """Those of the browser: the one above, the driver, those of Chromium, and of these the pages' own."""
-        found: dict[str, list[psutil.Process]] = {"process": [], "driver": [], "Chromium": [], "renderers": []}
-        for each in self.children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                line = " ".join(each.cmdline())
-                if "crawling.engines.process" in line:
-                    found["process"].append(each)
-                elif "run-driver" in line:
-                    found["driver"].append(each)
-                elif "chrom" in line:
-                    found["Chromium"].append(each)
-                if "--type=renderer" in line:
-                    found["renderers"].append(each)
-        return found
+        """Those of the browser, part by part."""
+        return parts_of(self.server.process.pid)
 
     def zombies(self) -> list[psutil.Process]:
-        found = []
-        for each in self.children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if each.status() == psutil.STATUS_ZOMBIE:
-                    found.append(each)
-        return found
+        return zombies_below(self.server.process.pid)
 
     def folders(self) -> list[Path]:
         """Those in which browsers keep what they write."""
