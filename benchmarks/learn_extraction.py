@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 import homelab_ai.crawling.extraction
 from benchmarks.extraction import Page, by_kind, f1_of, pages_in, words_of
 from homelab_ai.crawling.extraction import metadata, scorer
-from homelab_ai.crawling.extraction.about import about
+from homelab_ai.crawling.extraction.about import about, runs_of
 from homelab_ai.crawling.extraction.blocks import WORD, Block, blocks, parsed
 from homelab_ai.crawling.extraction.charset import decoded
 from homelab_ai.crawling.extraction.company import Company
@@ -77,7 +77,6 @@ class _Data:
         self._blocks = [_Read(page) for page in pages]
         self._names = sorted({name for read in self._blocks for name in read.columns})
         self._starts = np.cumsum([0, *(len(read.page) for read in self._blocks)])
-        self._sizes = np.concatenate([read.company.sizes for read in self._blocks])
         self._shares = np.concatenate([read.company.sizes / read.company.total for read in self._blocks])
         self._answers = np.concatenate([_answers(read.page, read.wanted) for read in self._blocks]) > _MOST
         self._table = np.concatenate([_table(read.columns, self._names, len(read.page)) for read in self._blocks])
@@ -203,7 +202,7 @@ def _short(value: float) -> float:
 def _answers(readable: Sequence[Block], wanted: str) -> Any:
     """The share of each block's words that stand in runs of three of the main content, across its borders, too."""
     known = [word.lower() for word in WORD.findall(wanted)]
-    runs = set(zip(known, known[1:], known[2:], strict=False))
+    runs = runs_of(known)
     words = [word for block in readable for word in block.words]
     hit = np.zeros(len(words) + 2)
     for start, run in enumerate(zip(words, words[1:], words[2:], strict=False)):

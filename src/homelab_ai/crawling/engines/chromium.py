@@ -78,8 +78,7 @@ class LaunchFailed(Exception):
 class Chromium:
     """A running browser."""
 
-    def __init__(self, playwright: Playwright, browser: Browser, described: dict[str, Any]) -> None:
-        self._playwright = playwright
+    def __init__(self, browser: Browser, described: dict[str, Any]) -> None:
         self._browser = browser
         self.described = described
         """What there is to know of it: `version`, and whether it is `sandboxed`."""
@@ -125,7 +124,7 @@ class Chromium:
                 if sandbox is not tries[-1] and _SANDBOX.search(error.message):
                     continue
                 raise LaunchFailed(_why(error)) from error
-            return cls(playwright, browser, {"version": browser.version, "sandboxed": sandbox})
+            return cls(browser, {"version": browser.version, "sandboxed": sandbox})
         raise LaunchFailed("it does not start")
 
     async def render(self, wish: Mapping[str, Any], ask: Ask) -> Rendered:

@@ -93,9 +93,9 @@ def _end_head(root: HtmlElement) -> None:
         body[:0] = strays
 
 
-def blocks(root: HtmlElement, url: str, most: int = MOST) -> list[Block]:
+def blocks(root: HtmlElement, url: str) -> list[Block]:
     """Return the first blocks of a page in their order."""
-    return list(itertools.islice(_Walk(url).of(root), most))
+    return list(itertools.islice(_Walk(url).of(root), MOST))
 
 
 class _Walk:

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homelab_ai.crawling.extraction.blocks import Block
-from homelab_ai.crawling.extraction.places import Node
+from homelab_ai.crawling.extraction.places import HEADINGS, Node
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.intp]
 
 _PART = 0.7
 """Of the page's words, above which an element is the whole page rather than a part of it."""
-HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 
 
 class Company:

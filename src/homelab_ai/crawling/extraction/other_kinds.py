@@ -14,7 +14,6 @@ from homelab_ai.crawling.extraction.extracted import Extracted, NotReadable
 _PAGES = 500
 """Of a PDF."""
 _ENTRIES = 500
-_HEADINGS = {"title", "name"}
 _BODIES = ("encoded", "content", "description", "summary")
 
 
@@ -60,11 +59,11 @@ def from_pdf(data: bytes) -> Extracted:
         if reader.is_encrypted and not reader.decrypt(""):
             raise NotReadable("is a PDF that needs a password")
         count = len(reader.pages)
-        pages = [" \n".join(_page(reader, number).split("\n")) for number in range(min(count, _PAGES))]
+        pages = [reader.pages[number].extract_text() for number in range(min(count, _PAGES))]
         about = reader.metadata
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise NotReadable("is a PDF that is damaged, or of a kind that cannot be read here") from error
-    text = "\n\n".join(page.replace(" \n", "\n").strip() for page in pages if page.strip())
+    text = "\n\n".join(page.strip() for page in pages if page.strip())
     if not text:
         raise NotReadable("is a PDF without text; its pages are pictures")
     known = {"author": about.author, "description": about.subject} if about else {}
@@ -72,10 +71,6 @@ def from_pdf(data: bytes) -> Extracted:
     metadata = {key: " ".join(str(value).split()) for key, value in known.items() if value} | {"pages": count}
     notes = [f"has {count} pages, of which the first {_PAGES} were read"] if count > _PAGES else []
     return Extracted(title or text.split("\n", 1)[0][:200], text, text, [], metadata, None, "pdf", notes)
-
-
-def _page(reader: PdfReader, number: int) -> str:
-    return reader.pages[number].extract_text()
 
 
 def _feed(root: etree._Element) -> Extracted:

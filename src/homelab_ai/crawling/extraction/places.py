@@ -89,7 +89,8 @@ _ROLES = {
     "tablist": "nav",
     "toolbar": "nav",
 }
-_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+HEADINGS = {f"h{level}": level for level in range(1, 7)}
+"""How high each stands."""
 _LANGUAGE = re.compile(
     r"(?:^|\s)(?:language|lang|highlight-source|brush:?\s?|highlight)-?([A-Za-z0-9+#]{1,15})(?=\s|$)"
 )
@@ -114,7 +115,6 @@ class Cell(NamedTuple):
     table: int
     row: int
     cell: int
-    heading: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +161,17 @@ def inside(element: HtmlElement, around: Place, key: int) -> Place:
     elif tag == "li":
         lists, item = lists or ("-",), key
     elif tag == "table":
-        lists, item, cell = (), 0, Cell(key, 0, 0, heading=False)
+        lists, item, cell = (), 0, Cell(key, 0, 0)
     elif tag == "tr" and cell:
         cell = cell._replace(row=key)
     elif tag in {"td", "th"} and cell:
-        cell = cell._replace(cell=key, heading=tag == "th")
+        cell = cell._replace(cell=key)
     elif tag == "pre":
         code = _code_language(element)
     return Place(
         path=path,
         inside=kinds,
-        heading=_HEADINGS.get(tag, around.heading),
+        heading=HEADINGS.get(tag, around.heading),
         lists=lists,
         item=item,
         quotes=around.quotes + (tag == "blockquote"),
