@@ -6,9 +6,8 @@ from typing import Protocol
 ACCEPTED = "gzip, deflate"
 """What `decoder_of` knows. The names are those of RFC 9110 section 8.4.1."""
 
-_GZIP = 16 + zlib.MAX_WBITS
-_MAX_LAYERS = 1
-"""No server has a reason for more, and what unfolds to nothing layer after layer is never over a limit."""
+_WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""Of each coding, what zlib is to expect."""
 
 
 class UnknownCoding(Exception):
@@ -28,19 +27,22 @@ class Decoder(Protocol):
         ...
 
     def decode(self, data: bytes, limit: int) -> bytes:
-        """Return at most `limit` bytes of what is in there; the rest is given up. Raises `Damaged`."""
+        """Return at most `limit` bytes, one or more, of what is in there; the rest is given up. Raises `Damaged`."""
         ...
 
 
 def decoder_of(coding: str) -> Decoder:
-    """Return what decodes a body with this `Content-Encoding`. Raises `UnknownCoding`."""
+    """Return what decodes a body with this `Content-Encoding`. Raises `UnknownCoding`.
+
+    One coding around another is unknown, too: no server has a reason for it, and what unfolds to nothing layer after
+    layer is never over a limit.
+    """
     names = [name for part in coding.split(",") if (name := part.strip().lower()) not in {"", "identity"}]
-    if len(names) > _MAX_LAYERS:
-        raise UnknownCoding(f"{len(names)} layers")
-    decoder: Decoder = _Identity()
-    for name in names:  # the last was applied last: it is the outermost
-        decoder = _Layer(name, decoder)
-    return decoder
+    if not names:
+        return _Identity()
+    if len(names) > 1 or names[0] not in _WINDOWS:
+        raise UnknownCoding(", ".join(names))
+    return _Inflating(_WINDOWS[names[0]])
 
 
 class _Identity:
@@ -50,34 +52,26 @@ class _Identity:
         return data[:limit]
 
 
-class _Layer:
-    """One coding around another."""
-
-    def __init__(self, name: str, inner: Decoder) -> None:
-        if name not in {"gzip", "x-gzip", "deflate"}:
-            raise UnknownCoding(name)
-        self._deflate = name == "deflate"
-        self._inflater = None if self._deflate else zlib.decompressobj(_GZIP)
-        self._inner = inner
-        self._begun = False
+class _Inflating:
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._inflater: zlib._Decompress | None = None
 
     @property
     def finished(self) -> bool:
-        return not self._begun or (self._inflater is not None and self._inflater.eof and self._inner.finished)
+        return self._inflater is None or self._inflater.eof
 
     def decode(self, data: bytes, limit: int) -> bytes:
         if not data:
             return b""
-        self._begun = True
         if self._inflater is None:
-            # Called deflate, it is meant to be in zlib's format; some servers send it bare (RFC 9110 section 8.4.1.2).
-            self._inflater = zlib.decompressobj(zlib.MAX_WBITS if data[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS)
-        decoded = bytearray()
+            if self._window == zlib.MAX_WBITS and data[0] & 0x0F != zlib.DEFLATED:
+                # Called deflate, it is meant to be in zlib's format; some servers send it bare (section 8.4.1.2).
+                self._window = -zlib.MAX_WBITS
+            self._inflater = zlib.decompressobj(self._window)
+        if self._inflater.eof:
+            return b""  # zlib would keep what follows
         try:
-            # Over what an inner coding makes of it, the limit is kept too: there, no more is unfolded than it takes.
-            while data and len(decoded) < limit and not self._inflater.eof:
-                decoded += self._inner.decode(self._inflater.decompress(data, limit), limit - len(decoded))
-                data = self._inflater.unconsumed_tail
+            return self._inflater.decompress(data, limit)
         except zlib.error as error:
             raise Damaged from error
-        return bytes(decoded)
