@@ -11,6 +11,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from homelab_ai.crawling.egress.passage import Passage
+from homelab_ai.crawling.egress.policy import Policy
+from support.egress import Internet
+
 END = b"\r\n\r\n"
 
 
@@ -196,18 +200,15 @@ class Proxy(_Listener):
         return None
 
 
-@dataclass
-class TestPassage:
-    """What stands for the guard's way out of one crawl."""
+class TestPassage(Passage):
+    """One that leads through a `Proxy`, or nowhere, and not through the guard."""
 
     __test__ = False
 
-    proxy_url: str
-    username: str
-    password: str
-    refused: tuple[str, ...] = ()
-    blocked: list[tuple[str, str]] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self, proxy_url: str, username: str, password: str, refused: tuple[str, ...] = ()) -> None:
+        super().__init__(proxy_url, Policy(), 0, Internet().resolve)
+        self.username, self.password = username, password
+        self.refused = refused
 
 
 async def _say(writer: asyncio.StreamWriter, status: str, header: str) -> None:

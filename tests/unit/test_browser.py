@@ -294,7 +294,8 @@ async def test_what_is_said_of_a_failure(
 
 async def test_a_closed_tunnel_is_the_guards_when_the_guard_says_so(browser: Browser, garage: Garage) -> None:
     garage.answers += [RenderFailed("net", "ERR_TUNNEL_CONNECTION_FAILED")] * 2
-    passage = Passage("http://127.0.0.1:1", "u", "p", blocked=[("http://before.test", "was refused before")])
+    passage = Passage("http://127.0.0.1:1", "u", "p")
+    passage.note_blocked("http://before.test", "was refused before")
     assert isinstance(await failure(browser, passage=passage), CrawlFailed)
 
     class Blocking(Passage):

@@ -22,8 +22,9 @@ from homelab_ai.crawling.browser_process import (
     BrowserStartFailed,
     RenderFailed,
 )
+from homelab_ai.crawling.egress.passage import Passage
 from homelab_ai.crawling.pages import Fetched
-from homelab_ai.crawling.passage import MayGo, Passage, Watch, blocked, failed
+from homelab_ai.crawling.passage import MayGo, Watch, blocked, failed
 from homelab_ai.errors import CrawlFailed, InvalidRequest, RequestTimeout, UnsupportedMediaType
 from homelab_ai.models.claims import Claim, MakeClaim, Room, uncounted
 from homelab_ai.models.clock import Clock, Timer

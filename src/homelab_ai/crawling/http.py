@@ -17,8 +17,9 @@ import httpx2
 
 from homelab_ai.crawling import decoding
 from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
+from homelab_ai.crawling.egress.passage import Passage
 from homelab_ai.crawling.pages import Fetched
-from homelab_ai.crawling.passage import MayGo, Passage, Watch, blocked, failed
+from homelab_ai.crawling.passage import MayGo, Watch, blocked, failed
 from homelab_ai.errors import CrawlFailed, PayloadTooLarge, RequestTimeout, ServiceError
 
 # It would log the address of each page.

@@ -1,41 +1,12 @@
-"""What fetching needs of the guard: a forward proxy on loopback, with credentials of its own for each crawl."""
+"""What is asked before a page is fetched, and what the guard has said of it since, as errors for the caller."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
+from homelab_ai.crawling.egress.passage import Passage
 from homelab_ai.errors import CrawlBlocked, CrawlFailed
 
 MayGo = Callable[[str], Awaitable[None]]
 """Asked before the page itself is fetched, and before each one that it leads to; raises where that may not be."""
-
-
-class Passage(Protocol):
-    """One crawl's way out."""
-
-    @property
-    def proxy_url(self) -> str:
-        """`http://127.0.0.1:PORT`, without the credentials."""
-        ...
-
-    @property
-    def username(self) -> str:
-        """Of this crawl alone."""
-        ...
-
-    @property
-    def password(self) -> str:
-        """Of this crawl alone."""
-        ...
-
-    @property
-    def blocked(self) -> Sequence[tuple[str, str]]:
-        """What the guard has refused so far: the address, and why."""
-        ...
-
-    @property
-    def failures(self) -> Sequence[tuple[str, str]]:
-        """What it has let through so far, but nothing came of it: the address, and why."""
-        ...
 
 
 class Watch:
