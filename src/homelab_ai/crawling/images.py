@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from homelab_ai.crawling import http
 from homelab_ai.crawling.egress.addresses import Network
-from homelab_ai.crawling.passage import blocked
+from homelab_ai.crawling.passage import SWITCHED_OFF, blocked
 from homelab_ai.crawling.watcher import Watcher
 from homelab_ai.crawling.way_out import WayOut
 from homelab_ai.errors import RequestTimeout, ResourceExhausted, ServiceError
@@ -95,7 +95,7 @@ class ImageFetcher:
 
     async def _in_its_turn(self, url: str, errand: _Errand) -> bytes:
         if not self._settings.enabled:
-            raise blocked("crawl.enabled is false", "image")
+            raise blocked(SWITCHED_OFF, "image")
         try:
             async with asyncio.timeout_at(errand.deadline), errand.places, self._places:
                 return await self._fetched(url, errand.allow_networks)

@@ -8,6 +8,9 @@ from homelab_ai.errors import CrawlBlocked, CrawlFailed
 MayGo = Callable[[str], Awaitable[None]]
 """Asked before the page itself is fetched, and before each one that it leads to; raises where that may not be."""
 
+SWITCHED_OFF = "crawl.enabled is false"
+"""The reason for which nothing is fetched at all."""
+
 
 class Watch:
     """What the guard says of one passage from now on. `what` is what is fetched by it."""

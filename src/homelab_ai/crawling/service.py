@@ -20,7 +20,7 @@ from homelab_ai.crawling.extraction.charset import decoded
 from homelab_ai.crawling.extraction.extracted import Extracted, ExtractionFailed, NotReadable
 from homelab_ai.crawling.extractor import Extractor
 from homelab_ai.crawling.pages import Fetched
-from homelab_ai.crawling.passage import failed
+from homelab_ai.crawling.passage import SWITCHED_OFF, failed
 from homelab_ai.crawling.politeness import Politeness
 from homelab_ai.crawling.rendering import is_html, needs_browser
 from homelab_ai.crawling.watcher import Watcher
@@ -37,9 +37,6 @@ from homelab_ai.errors import (
 from homelab_ai.settings import Settings
 
 Format = Literal["text", "markdown", "html", "links", "metadata"]
-
-SWITCHED_OFF = "crawl.enabled is false"
-"""The reason for which no page is read at all."""
 
 _MB = 1024 * 1024
 _FOR_READING_SECONDS = 2.0

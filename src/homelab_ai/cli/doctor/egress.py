@@ -20,7 +20,7 @@ from homelab_ai.cli.doctor.listeners import Listeners
 from homelab_ai.crawling.browser import CANNOT_RENDER
 from homelab_ai.crawling.egress.addresses import Address
 from homelab_ai.crawling.egress.policy import own_addresses
-from homelab_ai.crawling.service import SWITCHED_OFF
+from homelab_ai.crawling.passage import SWITCHED_OFF
 from homelab_ai.settings import Settings
 
 _CONTROL = "https://example.com/"
