@@ -1,7 +1,9 @@
 """When the browser is started, kept, replaced and ended: without one."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -232,6 +234,15 @@ async def test_where_there_is_no_browser(browser: Browser, garage: Garage) -> No
     assert str(await failure(browser)) == "Pages cannot be rendered here: no Chromium is installed; install it"
     garage.failure = None
     assert (await render(browser)).title == "A"
+
+
+async def test_where_there_is_no_room_for_what_it_writes(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    browser = Browser(CrawlSettings(), clock)
+    told = "Pages cannot be rendered here: its process could not be started: No such file or directory"
+    assert str(await failure(browser)) == told
 
 
 async def test_the_service_ends_while_one_is_starting(browser: Browser, garage: Garage) -> None:

@@ -20,6 +20,7 @@ from homelab_ai.crawling import processes
 from homelab_ai.crawling.passage import MayGo
 from homelab_ai.models import memory
 from homelab_ai.models.hosts import wire
+from homelab_ai.models.hosts.starting import started
 from homelab_ai.models.memory import Footprint
 
 _PROGRAM = "homelab_ai.crawling.engines.process"
@@ -91,22 +92,7 @@ class BrowserProcess:
 
         Raises `BrowserStartFailed`, and the process is gone then. Cancelling it ends the process too.
         """
-        spawning = asyncio.create_task(cls._spawn())
-        try:
-            process = await asyncio.shield(spawning)
-        except asyncio.CancelledError:
-            await (await spawning).stop()
-            raise
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                await process._get_ready(options)  # noqa: SLF001 - one of this class
-        except (TimeoutError, OSError, BrowserDied) as error:
-            await process.stop()
-            raise BrowserStartFailed("its process ends, or does not answer, while it starts") from error
-        except BaseException:
-            await process.stop()
-            raise
-        return process
+        return await started(cls._spawn(), lambda process: process._get_ready(options))  # noqa: SLF001 - one of this class
 
     @property
     def pid(self) -> int:
@@ -184,38 +170,41 @@ class BrowserProcess:
 
     @classmethod
     async def _spawn(cls) -> Self:
-        ours, its = socket.socketpair()
-        folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
-        try:
-            with its:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-P",  # the working directory must not shadow a module
-                    "-m",
-                    _PROGRAM,
-                    str(its.fileno()),
-                    folder,
-                    pass_fds=[its.fileno()],
-                    stdin=asyncio.subprocess.DEVNULL,
-                    # Chromium warns of much, and what it says may hold what a page has said.
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
-                    env=_environment(folder),
-                    start_new_session=True,
-                )
-        except OSError as error:
-            ours.close()
-            shutil.rmtree(folder, ignore_errors=True)
-            raise BrowserStartFailed(f"its process could not be started: {error.strerror}") from error
+        with contextlib.ExitStack() as undoing:
+            try:
+                folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
+                undoing.callback(shutil.rmtree, folder, ignore_errors=True)
+                ours, its = socket.socketpair()
+                undoing.enter_context(ours)
+                with its:
+                    process = await asyncio.create_subprocess_exec(
+                        sys.executable,
+                        "-P",  # the working directory must not shadow a module
+                        "-m",
+                        _PROGRAM,
+                        str(its.fileno()),
+                        folder,
+                        pass_fds=[its.fileno()],
+                        stdin=asyncio.subprocess.DEVNULL,
+                        # Chromium warns of much, and what it says may hold what a page has said.
+                        stdout=asyncio.subprocess.DEVNULL,
+                        stderr=asyncio.subprocess.DEVNULL,
+                        env=_environment(folder),
+                        start_new_session=True,
+                    )
+            except OSError as error:
+                raise BrowserStartFailed(f"its process could not be started: {error.strerror}") from error
+            undoing.pop_all()
         return cls(process, folder, ours)
 
     async def _get_ready(self, options: dict[str, Any]) -> None:
-        reader, self._writer = await asyncio.open_unix_connection(sock=self._channel, limit=_CHANNEL_BUFFER)
-        self._send(options)
         try:
-            header, _ = await wire.read(reader)
-        except asyncio.IncompleteReadError as error:
-            raise BrowserDied from error
+            async with asyncio.timeout(_START_SECONDS):
+                reader, self._writer = await asyncio.open_unix_connection(sock=self._channel, limit=_CHANNEL_BUFFER)
+                self._send(options)
+                header, _ = await wire.read(reader)
+        except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            raise BrowserStartFailed("its process ends, or does not answer, while it starts") from error
         if "failed" in header:
             raise BrowserStartFailed(header["failed"])
         self.described = header["ready"]
@@ -290,11 +279,10 @@ def _environment(folder: str) -> dict[str, str]:
     }
     # Its profile, its settings and its shared memory are in one folder, which goes with it.
     own = dict.fromkeys(("TMPDIR", "HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), folder)
-    kept = {"PLAYWRIGHT_BROWSERS_PATH": path} if (path := _browsers_path()) else {}
-    return inherited | own | kept
+    return inherited | own | {"PLAYWRIGHT_BROWSERS_PATH": _browsers_path()}
 
 
-def _browsers_path() -> str | None:
+def _browsers_path() -> str:
     """Where Playwright has put its own browsers, which it would look for in the home that it is given."""
     if path := os.environ.get("PLAYWRIGHT_BROWSERS_PATH"):
         return path

@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, Self
 
 from homelab_ai.models import memory
 from homelab_ai.models.hosts import wire
+from homelab_ai.models.hosts.starting import started
 from homelab_ai.models.memory import Footprint
 
 log = logging.getLogger(__name__)
@@ -125,20 +126,7 @@ class Host:
 
         Raises `HostLoadFailed` or `HostDied`, and the process is gone then. Cancelling it ends the process too.
         """
-        starting = asyncio.create_task(cls._start_process(plan))
-        try:
-            host = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            # A process that is half started cannot be ended: let it get there, which takes milliseconds, then end it.
-            with contextlib.suppress(HostLoadFailed):
-                await (await starting).stop()
-            raise
-        try:
-            await host._load(on_progress)  # noqa: SLF001 - a host of this class
-        except BaseException:
-            await host.stop()
-            raise
-        return host
+        return await started(cls._start_process(plan), lambda host: host._load(on_progress))  # noqa: SLF001 - one of this class
 
     @property
     def pid(self) -> int:
