@@ -10,7 +10,8 @@ import pytest
 
 from homelab_ai.crawling import browser as module
 from homelab_ai.crawling.browser import Browser, Wishes
-from homelab_ai.crawling.browser_process import Answer, BrowserDied, BrowserProcess, BrowserStartFailed, RenderFailed
+from homelab_ai.crawling.browser_process import BrowserDied, BrowserProcess, BrowserStartFailed
+from homelab_ai.crawling.pages import Kind, Rendered, RenderFailed
 from homelab_ai.crawling.passage import MayGo
 from homelab_ai.errors import CrawlBlocked, CrawlFailed, RequestTimeout, ServiceError
 from homelab_ai.settings import CrawlSettings
@@ -19,14 +20,14 @@ from support.sites import TestPassage as Passage
 
 pytestmark = pytest.mark.anyio
 
-PAGE = Answer({"url": "http://a.test/", "status": 200, "title": "A", "complete": True, "notes": []}, b"<p>", b"")
+PAGE = Rendered({"url": "http://a.test/", "status": 200, "title": "A", "complete": True, "notes": []}, b"<p>", b"")
 URL = "http://a.test/"
 
 
 class FakeProcess(BrowserProcess):
     """Answers as it is told to."""
 
-    def __init__(self, answers: list[Answer | Exception]) -> None:
+    def __init__(self, answers: list[Rendered | Exception]) -> None:
         self.described = {"version": "1.2", "sandboxed": True}
         self.pages = 0
         self.answers = answers
@@ -39,7 +40,7 @@ class FakeProcess(BrowserProcess):
     def alive(self) -> bool:
         return not (self.stopped or self.killed)
 
-    async def render(self, wish: dict[str, Any], may_go: MayGo | None = None) -> Answer:
+    async def render(self, wish: dict[str, Any], may_go: MayGo | None = None) -> Rendered:
         self.pages += 1
         self.wishes.append(wish)
         self.at_once += 1
@@ -73,7 +74,7 @@ class Garage:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.started: list[FakeProcess] = []
-        self.answers: list[Answer | Exception] = []
+        self.answers: list[Rendered | Exception] = []
         self.failure: Exception | None = None
         self.held: asyncio.Event | None = None
         self.starting: asyncio.Event | None = None
@@ -295,7 +296,7 @@ async def test_the_origin_that_gets_the_headers(browser: Browser, garage: Garage
     ],
 )
 async def test_what_is_said_of_a_failure(
-    browser: Browser, garage: Garage, kind: str, reason: str, code: str, words: str
+    browser: Browser, garage: Garage, kind: Kind, reason: str, code: str, words: str
 ) -> None:
     garage.answers += [RenderFailed(kind, reason)]
     error = await failure(browser)

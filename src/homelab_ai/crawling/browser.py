@@ -15,15 +15,9 @@ from typing import Any, Literal, NoReturn
 
 import httpx2
 
-from homelab_ai.crawling.browser_process import (
-    Answer,
-    BrowserDied,
-    BrowserProcess,
-    BrowserStartFailed,
-    RenderFailed,
-)
+from homelab_ai.crawling.browser_process import BrowserDied, BrowserProcess, BrowserStartFailed
 from homelab_ai.crawling.egress.passage import Passage
-from homelab_ai.crawling.pages import Fetched
+from homelab_ai.crawling.pages import Fetched, Rendered, RenderFailed
 from homelab_ai.crawling.passage import MayGo, Watch, blocked, failed
 from homelab_ai.errors import CrawlFailed, InvalidRequest, RequestTimeout, UnsupportedMediaType
 from homelab_ai.models.claims import Claim, MakeClaim, Room, uncounted
@@ -142,7 +136,7 @@ class Browser:
         watch = Watch(passage)
         self._wanted += 1
         try:
-            answer = await self._rendered(url, passage, wishes)
+            page = await self._rendered(url, passage, wishes)
         except RenderFailed as failure:
             _raise_in_words(failure, watch, wishes)
         finally:
@@ -150,15 +144,15 @@ class Browser:
             self._set_timer()
             if self._claim:
                 self._claim.worked()
-        facts = answer.facts
+        facts = page.facts
         return Fetched(
             url=facts["url"],
             status=facts["status"],
             content_type="text/html; charset=utf-8",
-            body=answer.html,
+            body=page.html,
             complete=facts["complete"],
             title=facts["title"],
-            screenshot=answer.screenshot or None,
+            screenshot=page.screenshot or None,
             notes=tuple(facts["notes"]),
         )
 
@@ -173,7 +167,7 @@ class Browser:
         while self._stopping:
             await asyncio.wait(self._stopping)
 
-    async def _rendered(self, url: str, passage: Passage, wishes: Wishes) -> Answer:
+    async def _rendered(self, url: str, passage: Passage, wishes: Wishes) -> Rendered:
         loop = asyncio.get_running_loop()
         end = loop.time() + wishes.seconds
         at_it: BrowserProcess | None = None

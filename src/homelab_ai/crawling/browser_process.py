@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from homelab_ai.crawling import processes
+from homelab_ai.crawling.pages import Rendered, RenderFailed
 from homelab_ai.crawling.passage import MayGo
 from homelab_ai.models import memory
 from homelab_ai.models.hosts import wire
@@ -39,28 +40,11 @@ class BrowserStartFailed(Exception):
     """There is no browser, or it does not start. The text is the end of a sentence."""
 
 
-class RenderFailed(Exception):
-    """The browser is there, but the page is not. `kind` is that of `engines.visit`, the text what belongs to it."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A page as the browser has it: facts, and the two things that are large."""
-
-    facts: dict[str, Any]
-    html: bytes
-    screenshot: bytes
-
-
 @dataclass
 class _Rendering:
     """A page that the process is at."""
 
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[Rendered]
     may_go: MayGo | None
     questions: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -109,7 +93,7 @@ class BrowserProcess:
         """How many pages it is at."""
         return len(self._waiting)
 
-    async def render(self, wish: dict[str, Any], may_go: MayGo | None = None) -> Answer:
+    async def render(self, wish: dict[str, Any], may_go: MayGo | None = None) -> Rendered:
         """Have one page rendered.
 
         Raises `RenderFailed`, `BrowserDied`, or what `may_go` raises; may be cancelled at any time.
@@ -118,7 +102,7 @@ class BrowserProcess:
             raise BrowserDied
         number = next(self._numbers)
         self.pages += 1
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Rendered] = asyncio.get_running_loop().create_future()
         self._waiting[number] = rendering = _Rendering(answer, may_go)
         try:
             self._send({"id": number, "render": wish})
@@ -225,7 +209,7 @@ class BrowserProcess:
                     answer.set_exception(RenderFailed(header["error"], header["reason"]))
                 else:
                     size = header["html_bytes"]
-                    answer.set_result(Answer(header["page"], body[:size], body[size:]))
+                    answer.set_result(Rendered(header["page"], body[:size], body[size:]))
         self._gone = True
         self._close()
 

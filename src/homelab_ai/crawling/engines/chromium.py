@@ -18,7 +18,8 @@ from playwright.async_api import Browser, BrowserContext, Error, Playwright, Vie
 
 from homelab_ai.crawling import processes
 from homelab_ai.crawling.engines.interception import Ask
-from homelab_ai.crawling.engines.visit import PageError, Rendered, Visit
+from homelab_ai.crawling.engines.visit import Visit
+from homelab_ai.crawling.pages import Rendered, RenderFailed
 
 _LAUNCH_SECONDS = 20.0
 _CLOSE_SECONDS = 5.0
@@ -128,18 +129,18 @@ class Chromium:
         raise LaunchFailed("it does not start")
 
     async def render(self, wish: Mapping[str, Any], ask: Ask) -> Rendered:
-        """Render one page, in a context of its own. Raises `PageError`."""
+        """Render one page, in a context of its own. Raises `RenderFailed`."""
         end = asyncio.get_running_loop().time() + wish["seconds"]
         try:
             async with self._context(wish, end) as context:
                 return await Visit(context, wish, end, ask).carry_out()
         except TimeoutError:
-            raise PageError("timeout", "") from None
+            raise RenderFailed("timeout", "") from None
         except Error as error:
             if self.ended.is_set():
-                raise PageError("crashed", "") from error
+                raise RenderFailed("crashed", "") from error
             raise
-        except PageError as error:
+        except RenderFailed as error:
             if error.kind == "crashed":  # is it the page alone?
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.ended.wait(), _NEWS_SECONDS)

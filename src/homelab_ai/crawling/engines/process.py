@@ -31,7 +31,7 @@ from typing import Any, Never
 
 from homelab_ai.crawling import processes
 from homelab_ai.crawling.engines.chromium import Chromium, LaunchFailed
-from homelab_ai.crawling.engines.visit import PageError
+from homelab_ai.crawling.pages import RenderFailed
 from homelab_ai.models.hosts import wire
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -133,9 +133,9 @@ class _Server:
     async def _answer(self, request: int, wish: Mapping[str, Any]) -> None:
         try:
             page = await self._chromium.render(wish, functools.partial(self._ask, request))
-            header = {"id": request, "page": page.header, "html_bytes": len(page.html)}
+            header = {"id": request, "page": page.facts, "html_bytes": len(page.html)}
             wire.pack(header, b"")  # what cannot be sent is a fault of this page alone
-        except PageError as error:
+        except RenderFailed as error:
             if self._chromium.ended.is_set():
                 return  # this process ends; the service has the page rendered anew
             await self._send({"id": request, "error": error.kind, "reason": str(error)})

@@ -9,13 +9,14 @@ import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from playwright.async_api import BrowserContext, CDPSession, Error, Page, Request, Response
 
 from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
 from homelab_ai.crawling.engines import scripts
 from homelab_ai.crawling.engines.interception import Ask, Interception
+from homelab_ai.crawling.pages import Rendered, RenderFailed
 
 _WORLD = "homelab-ai"
 _MOST_SECONDS_OF_NOISE = 3.0
@@ -37,26 +38,6 @@ _NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 _NO_WORDS = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
 _NET_ERROR = re.compile(r"net::(ERR_\w+)")
 _CRASH = re.compile(r"crashed|has been closed|Connection closed|Target closed", re.IGNORECASE)
-
-Kind = Literal["timeout", "crashed", "failed", "net", "led away", "blocked", "selector", "download", "disturbed"]
-
-
-class PageError(Exception):
-    """The page could not be rendered. The text is what there is to know beside the kind: a code, a reason."""
-
-    def __init__(self, kind: Kind, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """What has become of the page."""
-
-    header: dict[str, Any]
-    """Its `url`, `status`, `title`, whether it is `complete`, and `notes`."""
-    html: bytes
-    screenshot: bytes
 
 
 @dataclass
@@ -94,7 +75,7 @@ class Visit:
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def carry_out(self) -> Rendered:
-        """Load the page and read it. Raises `PageError`, `TimeoutError`, or Playwright's errors."""
+        """Load the page and read it. Raises `RenderFailed`, `TimeoutError`, or Playwright's errors."""
         async with asyncio.timeout_at(self.end):
             await self.context.add_init_script(scripts.MUTE)
             page = await self.context.new_page()
@@ -108,13 +89,13 @@ class Visit:
             try:
                 await asyncio.wait([work, crash, disturbance], return_when=asyncio.FIRST_COMPLETED)
                 if self._disturbed.is_set():
-                    raise PageError("disturbed", "")
+                    raise RenderFailed("disturbed", "")
                 if work.done():
                     return work.result()
-                raise PageError("crashed", "")
+                raise RenderFailed("crashed", "")
             except Error as error:
                 if _CRASH.search(error.message):
-                    raise PageError("crashed", "") from error
+                    raise RenderFailed("crashed", "") from error
                 raise
             finally:
                 for task in (ending := (work, crash, disturbance, *self._tasks)):
@@ -162,7 +143,7 @@ class Visit:
                 await page.wait_for_selector(f"css={selector}", state="attached", timeout=0)
             except Error as error:
                 if "selector" in error.message.lower() and not _CRASH.search(error.message):
-                    raise PageError("selector", "") from error
+                    raise RenderFailed("selector", "") from error
                 raise
             except asyncio.CancelledError:
                 self._notes.append("nothing on it has matched wait_for_selector")
@@ -222,14 +203,14 @@ class Visit:
         if seen["cut"] or len(html) > most:
             html = html[:most]
             self._cut(f"only its first {most} bytes were read")
-        header = {
+        facts = {
             "url": seen["url"],
             "status": self._main.response.status if self._main.response else 0,
             "title": seen["title"].encode("utf-8", "replace").decode(),  # a script may have put half a letter there
             "complete": self._complete,
             "notes": self._notes,
         }
-        return Rendered(header, html, screenshot)
+        return Rendered(facts, html, screenshot)
 
     def _cut(self, why: str) -> None:
         self._complete = False
@@ -312,16 +293,16 @@ class Visit:
         self._check_the_guard()
         if page.url.startswith("chrome-error:"):
             found = _NET_ERROR.search(self._main.failure or "")
-            raise PageError("led away" if self._main.was_there else "net", found[1] if found else "")
+            raise RenderFailed("led away" if self._main.was_there else "net", found[1] if found else "")
 
     def _check_the_guard(self) -> None:
         response = self._main.response
         if not response or not response.url.startswith("http://"):  # within a tunnel, it is not the guard who speaks
             return
         if _BLOCKED in response.headers:
-            raise PageError("blocked", response.headers[_BLOCKED])
+            raise RenderFailed("blocked", response.headers[_BLOCKED])
         if _FAILED in response.headers:
-            raise PageError("net", response.headers[_FAILED])
+            raise RenderFailed("net", response.headers[_FAILED])
 
     def _raise_why(self, error: Error) -> None:
         """Raise what has become of a navigation that has failed."""
@@ -330,10 +311,10 @@ class Visit:
             self._main.empty = True
             return
         if _ABORTED in error.message and self._main.response and self._main.response.status in _NO_CONTENT:
-            raise PageError("net", f"its server has sent no page (status {self._main.response.status})") from error
+            raise RenderFailed("net", f"its server has sent no page (status {self._main.response.status})") from error
         if (_ABORTED in error.message and self._main.response) or "Download is starting" in error.message:
-            raise PageError("download", "") from error
+            raise RenderFailed("download", "") from error
         if found := _NET_ERROR.search(error.message):
-            raise PageError("net", found[1]) from error
+            raise RenderFailed("net", found[1]) from error
         if "interrupted by another navigation" not in error.message:
             raise error
