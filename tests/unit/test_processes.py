@@ -38,7 +38,8 @@ def test_everything_below_a_process_is_found_and_ended() -> None:
         assert family.stdout
         assert family.stdout.readline() == "ready\n"
         found = processes.below(family.pid)
-        assert sorted(found) == sorted(child.pid for child in psutil.Process(family.pid).children(recursive=True))
+        child, grandchild = (psutil.Process(pid).cmdline() for pid in found)
+        assert (child[0], grandchild) == (sys.executable, ["sleep", "60"])
         assert (memory.private_bytes_of([family.pid, *found]) or 0) > 1_000_000
         assert family.stdin
         family.stdin.close()

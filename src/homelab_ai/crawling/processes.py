@@ -1,15 +1,17 @@
 """The processes of a browser, which does not keep them in one process group: Playwright gives Chromium a session.
 
-They are found by what Linux tells under /proc; elsewhere none is found, and a browser is trusted to end its own.
+They are found by their parents, or by a folder in their environment, which only Linux tells (under /proc): elsewhere
+none is found by it, and a browser is trusted to end its own.
 """
 
 import contextlib
 import os
 import signal
 import time
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+
+import psutil
 
 _PROC = Path("/proc")
 _ROUNDS = 20
@@ -18,18 +20,10 @@ _ROUND_SECONDS = 0.05
 
 def below(pid: int) -> list[int]:
     """The ids of the processes that this one has started, and of theirs."""
-    children = defaultdict(list)
-    for entry in _PROC.glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended
-            # The name of the program stands in parentheses and may hold anything; after it: state, parent.
-            fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            children[int(fields[1])].append(int(entry.name))
-    found: list[int] = []
-    frontier = [pid]
-    while frontier:
-        frontier = [child for parent in frontier for child in children[parent]]
-        found += frontier
-    return found
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def holding(folder: str) -> list[int]:
