@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -100,6 +101,17 @@ async def test_a_page_without_end_does_not_outlive_the_browser(home: Reading) ->
     answer = await crawling
     assert answer.status_code == 504 or answer.json()["complete"] is False, answer.text
     await tidy_again(home, [*itertools.chain(*before.values())])
+
+
+async def test_the_kernel_is_told_to_end_it_first(home: Reading) -> None:
+    assert is_page(await home.crawl("/", wait_for_js=True))
+    (process,) = home.browser()["process"]
+    score = Path(f"/proc/{process.pid}/oom_score_adj")
+    try:
+        score.write_text(score.read_text())
+    except OSError as error:
+        pytest.skip(f"/proc does not let this user set it: {error}")
+    assert score.read_text().strip() == "500"
 
 
 async def test_nothing_outlives_the_service(home: Reading) -> None:

@@ -33,6 +33,7 @@ from homelab_ai.crawling import processes
 from homelab_ai.crawling.engines.chromium import Chromium, LaunchFailed
 from homelab_ai.crawling.pages import RenderFailed
 from homelab_ai.models.hosts import wire
+from homelab_ai.models.hosts.process import be_first_to_go_when_memory_ends
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MEMORY_BYTES = 3 * 1024**3
@@ -43,7 +44,7 @@ def main() -> None:
     """Run the browser on the file descriptor and in the folder that the arguments name."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the service's terminal is the service's business
     _adopt_orphans()
-    _be_first_to_go_when_memory_ends()
+    be_first_to_go_when_memory_ends()
     _limit_memory()
     channel = socket.socket(fileno=int(sys.argv[1]))
     channel.set_inheritable(False)
@@ -63,11 +64,6 @@ def _end(folder: Path) -> Never:
 def _adopt_orphans() -> None:
     with contextlib.suppress(OSError, AttributeError):  # there is none but on Linux
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _be_first_to_go_when_memory_ends() -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _limit_memory() -> None:

@@ -40,7 +40,7 @@ def main() -> None:
     # Ctrl-C in the service's terminal is the service's business: it finishes its requests, then ends its hosts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_the_parent()
-    _be_first_to_go_when_memory_ends()
+    be_first_to_go_when_memory_ends()
     channel = socket.socket(fileno=int(sys.argv[1]))
     channel.set_inheritable(False)  # what a library starts must not keep it open
     inbox: queue.SimpleQueue[wire.Frame] = queue.SimpleQueue()
@@ -149,8 +149,8 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _be_first_to_go_when_memory_ends() -> None:
-    """Tell the kernel to take this process rather than the service: a host can be replaced."""
+def be_first_to_go_when_memory_ends() -> None:
+    """Tell the kernel to take this process rather than the service: it can be replaced."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 
