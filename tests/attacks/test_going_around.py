@@ -83,4 +83,4 @@ async def test_pages_read_no_files(home: World, file: Path, scheme: str, way: st
     page = await home.crawl("/", wait_for_js=True, formats=("html",))
     assert (page.url, page.complete) == ("http://villain.test/", True)
     assert "Before" in page.extracted.text
-    assert "under the mat" not in (page.html or "")
+    assert "under the mat" not in (page.extracted.html or "")

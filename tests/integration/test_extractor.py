@@ -19,7 +19,7 @@ from support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
-WISHES = ("markdown", "links", "metadata")
+WISHES = ("markdown", "html", "links", "metadata")
 PAGE = Fetched(
     "https://example.org/", 200, "text/html", b"<title>A page</title><h1>Hello</h1><p>It has <a href=/b>a link</a>.</p>"
 )
@@ -47,12 +47,13 @@ async def test_a_page_is_read(extractor: Extractor) -> None:
     assert found.text == "Hello\nIt has a link."
     assert found.markdown == "# Hello\n\nIt has [a link](https://example.org/b)."
     assert found.links == [("https://example.org/b", "a link")]
+    assert found.html == PAGE.body.decode()
 
 
 async def test_what_nobody_wants_stays_away(extractor: Extractor) -> None:
     found = await extractor.extract(PAGE, ["links"])
     assert found.text
-    assert (found.markdown, found.metadata) == ("", {})
+    assert (found.markdown, found.html, found.metadata) == ("", None, {})
     assert found.links
 
 

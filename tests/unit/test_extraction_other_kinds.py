@@ -36,6 +36,7 @@ def pdf(text: str, password: str | None = None) -> bytes:
 def test_plain_text() -> None:
     found = extract("Ein Satz.\r\n\r\n  Größer. <b>\r\n".encode(), URL, "text/plain; charset=utf-8")
     assert (found.text, found.strategy, found.title) == ("Ein Satz.\n\n  Größer. <b>", "plain_text", "Ein Satz.")
+    assert found.html is None
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/ld+json; charset=utf-8"])

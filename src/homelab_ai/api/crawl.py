@@ -157,7 +157,7 @@ def _answer(request_id: str, page: Page, formats: list[Format]) -> dict[str, Any
     if "markdown" in formats:
         answer["markdown"] = extracted.markdown
     if "html" in formats:
-        answer["html"] = page.html
+        answer["html"] = extracted.html
     if "links" in formats:
         answer["links"] = [{"url": url, "text": text} for url, text in extracted.links]
     if "metadata" in formats:

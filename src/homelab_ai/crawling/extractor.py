@@ -51,8 +51,8 @@ class Extractor:
     async def extract(self, fetched: Fetched, wishes: Collection[str]) -> Extracted:
         """Return what is in a page. May be cancelled at any time.
 
-        `wishes` holds which of `markdown`, `links` and `metadata` are wanted; those that are not are empty. Raises
-        `NotReadable`, `ExtractionFailed`, or `ModelLoadFailed` when pages cannot be read here at all.
+        `wishes` holds which of `markdown`, `html`, `links` and `metadata` are wanted; those that are not are empty.
+        Raises `NotReadable`, `ExtractionFailed`, or `ModelLoadFailed` when pages cannot be read here at all.
         """
         options = {"url": fetched.url, "content_type": fetched.content_type, "wishes": sorted(wishes)}
         try:

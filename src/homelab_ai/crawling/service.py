@@ -16,7 +16,6 @@ from homelab_ai.crawling.addresses import check_headers, checked
 from homelab_ai.crawling.browser import Browser, LedAway, Wishes
 from homelab_ai.crawling.egress.addresses import Network
 from homelab_ai.crawling.egress.passage import Passage
-from homelab_ai.crawling.extraction.charset import decoded
 from homelab_ai.crawling.extraction.extracted import Extracted, ExtractionFailed, NotReadable
 from homelab_ai.crawling.extractor import Extractor
 from homelab_ai.crawling.pages import Fetched
@@ -77,7 +76,6 @@ class Page:
     content_type: str
     title: str
     extracted: Extracted
-    html: str | None
     screenshot: bytes | None
     """PNG."""
     rendered: bool
@@ -173,7 +171,6 @@ class CrawlService:
                     notes = (*fetched.notes, "loads more, or takes longer, than it may (crawl.max_page_mb)")
                     fetched = replace(fetched, complete=False, notes=notes)
             extracted = await self._extracted(fetched, order.formats, max(_LEAST_SECONDS, deadline - time.monotonic()))
-            html = await asyncio.to_thread(_html, fetched) if "html" in order.formats else None
         blocked = list(dict.fromkeys(passage.blocked))[:_BLOCKED_SHOWN]
         return Page(
             url=fetched.url,
@@ -181,7 +178,6 @@ class CrawlService:
             content_type=fetched.content_type,
             title=fetched.title or extracted.title,
             extracted=extracted,
-            html=html,
             screenshot=fetched.screenshot,
             rendered=rendered,
             complete=fetched.complete,
@@ -257,7 +253,7 @@ class CrawlService:
     async def _extracted(self, fetched: Fetched, formats: Collection[str], seconds: float) -> Extracted:
         try:
             async with asyncio.timeout(seconds):
-                return await self._extractor.extract(fetched, {"markdown", "links", "metadata"} & set(formats))
+                return await self._extractor.extract(fetched, {"markdown", "html", "links", "metadata"} & set(formats))
         except TimeoutError:
             raise RequestTimeout(
                 "The page was fetched, but not read within its time; give it more with timeout_ms",
@@ -276,9 +272,3 @@ def _check_goes_together(order: Order) -> None:
         for name, wish in (("screenshot", order.screenshot), ("wait_for_selector", order.wait_for_selector)):
             if wish:
                 raise InvalidRequest.at(name, "takes a browser; leave wait_for_js out, or set it to true")
-
-
-def _html(fetched: Fetched) -> str | None:
-    if not is_html(fetched):
-        return None
-    return decoded(fetched.body, fetched.content_type).encode("utf-8", "replace").decode()

@@ -23,7 +23,7 @@ _MEMORY_BYTES = 2 * 1024**3
 _LONGEST = 5_000_000
 """Characters of text, and of Markdown."""
 _PAGE_SIZE = resource.getpagesize()
-_LEFT_OUT: dict[str, Any] = {"markdown": "", "links": [], "metadata": {}}
+_LEFT_OUT: dict[str, Any] = {"markdown": "", "html": None, "links": [], "metadata": {}}
 
 
 def load(options: dict[str, Any], report: Report) -> Engine:  # noqa: ARG001 - there is nothing to wait for
@@ -46,8 +46,8 @@ class Extraction:
     def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """Extract the page in `body`.
 
-        `options` holds its `url` and `content_type`, and in `wishes` which of `markdown`, `links` and `metadata` are
-        wanted. Answers with JSON, or `refused` with `not_readable` or `failed`, and the `reason`.
+        `options` holds its `url` and `content_type`, and in `wishes` which of `markdown`, `html`, `links` and
+        `metadata` are wanted. Answers with JSON, or `refused` with `not_readable` or `failed`, and the `reason`.
         """
         try:
             with warnings.catch_warnings(action="ignore"):

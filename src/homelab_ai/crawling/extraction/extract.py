@@ -10,6 +10,7 @@ A page goes down a ladder, and the first rung that holds answers (`Extracted.str
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 
 from lxml.html import HtmlElement
 
@@ -44,7 +45,7 @@ def extract(html: bytes, url: str, content_type: str) -> Extracted:
         raise NotReadable("does not say of which type it is, and is no text")
     text = decoded(html, content_type)
     if kind in _HTML and (kind or start[:1] == b"<"):
-        return from_html(text, url)
+        return replace(from_html(text, url), html=text)
     return other_kinds.from_plain_text(text)
 
 

@@ -21,6 +21,8 @@ class Extracted:
     strategy: str
     """What has answered: `blocks`, `structured_data`, `description`, `empty`; of files of other kinds
     `plain_text`, `json`, `xml`, `feed`, `pdf`."""
+    html: str | None = None
+    """All of it, if it is a web page."""
     notes: list[str] = field(default_factory=list)
     """What the caller should know, each the end of a sentence."""
 

@@ -70,7 +70,7 @@ def from_pdf(data: bytes) -> Extracted:
     title = " ".join(str((about and about.title) or "").split())
     metadata = {key: " ".join(str(value).split()) for key, value in known.items() if value} | {"pages": count}
     notes = [f"has {count} pages, of which the first {_PAGES} were read"] if count > _PAGES else []
-    return Extracted(title or text.split("\n", 1)[0][:200], text, text, [], metadata, None, "pdf", notes)
+    return Extracted(title or text.split("\n", 1)[0][:200], text, text, [], metadata, None, "pdf", notes=notes)
 
 
 def _feed(root: etree._Element) -> Extracted:
