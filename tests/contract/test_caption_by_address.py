@@ -22,7 +22,7 @@ from homelab_ai import app
 from homelab_ai.crawling import images
 from homelab_ai.crawling.egress.guard import Guard
 from homelab_ai.settings import Settings
-from support.egress import SITE, Handler, Internet, echo, saying, with_body
+from support.egress import SITE, Handler, Internet, echo, saying, silent, with_body
 from support.hosts import FakeHosts
 
 CAT = f"http://{SITE}/cat.png"
@@ -80,12 +80,6 @@ def at_home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 def home(at_home: Callable[..., Any]) -> Iterator[Home]:
     with at_home() as home:
         yield home
-
-
-async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """A server that hears everything and says nothing."""
-    while await reader.read(65536):
-        pass
 
 
 async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -357,16 +351,9 @@ def test_a_slow_site_holds_neither_the_model_nor_the_decoder_and_requests_wait_i
 ) -> None:
     hosts = FakeHosts()
     go_on = asyncio.Event()
-
-    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        await go_on.wait()
-        writer.write(AN_IMAGE)
-        await writer.drain()
-
     resources = {"max_concurrent_requests": 1, "max_queued_requests": 0}
     with at_home(hosts, resources=resources) as home, ThreadPoolExecutor() as pool:
-        home.serve(slow)
+        home.serve(saying(AN_IMAGE, after=go_on))
         waiting = pool.submit(home.ask, CAT)
         while not home.internet.at_work:
             time.sleep(0.005)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
 import httpx
@@ -16,17 +16,12 @@ from homelab_ai.crawling.egress.guard import Guard
 from homelab_ai.crawling.egress.passage import Passage
 from homelab_ai.crawling.egress.policy import Policy
 from support.clock import Clock
-from support.egress import SITE, Caller, Internet, browsing, calling, echo, opened, saying, shown, with_body
+from support.egress import SITE, Caller, Internet, browsing, calling, echo, opened, saying, shown, silent, with_body
+from support.house import until
 
 pytestmark = pytest.mark.anyio
 
 MB = 1024 * 1024
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that is sure to come."""
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 def sockets() -> int:
@@ -96,12 +91,6 @@ async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     while True:
         writer.write(b"a" * 65536)
         await writer.drain()
-
-
-async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A server that hears everything and says nothing."""
-    while await reader.read(65536):
-        pass
 
 
 # --- limits

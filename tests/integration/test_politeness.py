@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
@@ -17,8 +16,10 @@ from homelab_ai.crawling.way_out import WayOut
 from homelab_ai.errors import CrawlBlocked, RequestTimeout, ResourceExhausted
 from homelab_ai.models.hosts.host import Host
 from homelab_ai.settings import Settings
+from support.browsers import NEEDS_CHROMIUM
 from support.clock import Clock
 from support.egress import SITE, Internet
+from support.house import until
 from support.sites import Served, Site
 
 pytestmark = pytest.mark.anyio
@@ -26,13 +27,7 @@ pytestmark = pytest.mark.anyio
 OTHER, OTHER_ADDRESS = "other.example", "93.184.216.35"
 ROBOTS = "/robots.txt"
 CLOSED = "User-agent: *\nDisallow: /closed"
-RENDERED = pytest.param(
-    True,
-    marks=pytest.mark.skipif(
-        not any(map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))),
-        reason="Chromium is not installed (apt-get install chromium-headless-shell)",
-    ),
-)
+RENDERED = pytest.param(True, marks=NEEDS_CHROMIUM)
 both_ways = pytest.mark.parametrize("rendered", [False, RENDERED])
 
 
@@ -86,12 +81,6 @@ async def world(shared: tuple[Browser, Extractor]) -> AsyncIterator[World]:
     yield world
     await guard.close()
     await internet.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 # --- robots.txt

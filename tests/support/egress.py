@@ -98,13 +98,15 @@ class Internet:
         await asyncio.gather(*open_still, return_exceptions=True)
 
 
-def saying(answer: bytes, heard: list[bytes] | None = None) -> Handler:
-    """A server that reads one head and says this."""
+def saying(answer: bytes, heard: list[bytes] | None = None, after: asyncio.Event | None = None) -> Handler:
+    """A server that reads one head and says this, or says it after that."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         if heard is not None:
             heard.append(head)
+        if after:
+            await after.wait()
         writer.write(answer)
         await writer.drain()
 
@@ -122,6 +124,12 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()
+
+
+async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """A server that hears everything and says nothing."""
+    while await reader.read(65536):
+        pass
 
 
 class Caller:

@@ -93,7 +93,7 @@ class House:
         return next(host for host in reversed(self.hosts.started) if host.plan.model_id == name)
 
 
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.001)

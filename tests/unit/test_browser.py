@@ -16,6 +16,7 @@ from homelab_ai.crawling.passage import MayGo
 from homelab_ai.errors import CrawlBlocked, CrawlFailed, RequestTimeout, ServiceError
 from homelab_ai.settings import CrawlSettings
 from support.clock import Clock
+from support.house import quiet
 from support.sites import TestPassage as Passage
 
 pytestmark = pytest.mark.anyio
@@ -119,16 +120,11 @@ async def failure(browser: Browser, **options: Any) -> ServiceError:
     return raised.value
 
 
-async def settled() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
 async def test_there_is_none_before_the_first_page_and_one_for_all(browser: Browser, garage: Garage) -> None:
     assert garage.asked == []
     garage.starting = asyncio.Event()
     pages = [asyncio.create_task(render(browser)) for _ in range(3)]
-    await settled()
+    await quiet()
     garage.starting.set()
     await asyncio.gather(*pages)
     assert len(garage.started) == 1
@@ -139,7 +135,7 @@ async def test_there_is_none_before_the_first_page_and_one_for_all(browser: Brow
 async def test_so_many_pages_at_once_and_the_rest_in_their_turn(browser: Browser, garage: Garage) -> None:
     garage.held = asyncio.Event()
     pages = [asyncio.create_task(render(browser)) for _ in range(9)]
-    await settled()
+    await quiet()
     assert garage.started[0].at_once == 4
     assert browser.at_work == 9
     garage.held.set()
@@ -151,7 +147,7 @@ async def test_so_many_pages_at_once_and_the_rest_in_their_turn(browser: Browser
 async def test_who_waits_for_a_place_waits_no_longer_than_its_time(browser: Browser, garage: Garage) -> None:
     garage.held = asyncio.Event()
     pages = [asyncio.create_task(render(browser)) for _ in range(4)]
-    await settled()
+    await quiet()
     assert isinstance(await failure(browser, seconds=0.02), RequestTimeout)
     garage.held.set()
     await asyncio.gather(*pages)
@@ -188,13 +184,13 @@ async def test_it_goes_when_it_is_idle(browser: Browser, garage: Garage, clock: 
     assert browser.running
     garage.started[0].held = asyncio.Event()
     page = asyncio.create_task(render(browser))
-    await settled()
+    await quiet()
     clock.advance(1000)
     assert browser.running  # it is at work
     garage.started[0].held.set()
     await page
     clock.advance(300)
-    await settled()
+    await quiet()
     assert garage.started[0].stopped
 
 
@@ -205,7 +201,7 @@ async def test_the_time_that_it_stays_can_be_changed(browser: Browser, garage: G
     assert browser.running
     browser.follow(CrawlSettings(browser_idle_minutes=0))
     clock.advance(0)
-    await settled()
+    await quiet()
     assert garage.started[0].stopped
 
 
@@ -215,12 +211,12 @@ async def test_it_is_replaced_after_so_many_pages_and_finishes_its_last(
     monkeypatch.setattr(module, "_PAGES_OF_ONE_BROWSER", 3)
     garage.held = asyncio.Event()
     pages = [asyncio.create_task(render(browser)) for _ in range(4)]
-    await settled()
+    await quiet()
     assert [process.at_once for process in garage.started] == [3, 1]
     assert not garage.started[0].stopped
     garage.held.set()
     await asyncio.gather(*pages)
-    await settled()
+    await quiet()
     assert [process.stopped for process in garage.started] == [True, False]
 
 
@@ -249,7 +245,7 @@ async def test_where_there_is_no_room_for_what_it_writes(
 async def test_the_service_ends_while_one_is_starting(browser: Browser, garage: Garage) -> None:
     garage.starting = asyncio.Event()
     page = asyncio.create_task(render(browser))
-    await settled()
+    await quiet()
     await browser.close()
     with pytest.raises(CrawlFailed, match="the service is stopping"):
         await page
@@ -258,9 +254,9 @@ async def test_the_service_ends_while_one_is_starting(browser: Browser, garage: 
 async def test_who_gives_up_does_not_end_the_start_for_others(browser: Browser, garage: Garage) -> None:
     garage.starting = asyncio.Event()
     first, second = asyncio.create_task(render(browser)), asyncio.create_task(render(browser))
-    await settled()
+    await quiet()
     first.cancel()
-    await settled()
+    await quiet()
     garage.starting.set()
     assert (await second).title == "A"
     assert first.cancelled()

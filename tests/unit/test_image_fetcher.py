@@ -12,7 +12,8 @@ from homelab_ai.crawling.images import ImageFetcher
 from homelab_ai.crawling.way_out import WayOut
 from homelab_ai.errors import PayloadTooLarge, RequestTimeout, ServiceError
 from homelab_ai.settings import Settings
-from support.egress import SITE, Internet, saying, with_body
+from support.egress import SITE, Internet, saying, silent, with_body
+from support.house import until
 
 pytestmark = pytest.mark.anyio
 
@@ -42,16 +43,6 @@ async def bench() -> AsyncIterator[Bench]:
     yield Bench(internet, way_out)
     await way_out.close()
     await internet.close()
-
-
-async def until(condition: Any) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
-
-
-async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    while await reader.read(65536):
-        pass
 
 
 async def test_what_is_taken_is_what_came(bench: Bench) -> None:
@@ -85,14 +76,7 @@ async def test_all_images_of_a_request_have_one_deadline(bench: Bench) -> None:
 async def test_places_are_those_of_all_requests(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "PLACES", 1)
     go_on = asyncio.Event()
-
-    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        await go_on.wait()
-        writer.write(AN_IMAGE)
-        await writer.drain()
-
-    await bench.internet.serve(slow)
+    await bench.internet.serve(saying(AN_IMAGE, after=go_on))
     fetcher = bench.fetcher()
     first, second = (asyncio.create_task(bench.fetch(fetcher, url)) for url in URLS[:2])
     await until(lambda: bench.internet.at_work)

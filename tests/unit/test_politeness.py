@@ -10,15 +10,11 @@ from homelab_ai.crawling.politeness import HostTurns, Politeness
 from homelab_ai.errors import ResourceExhausted
 from homelab_ai.settings import CrawlSettings
 from support.clock import Clock
+from support.house import quiet
 
 pytestmark = pytest.mark.anyio
 
 SECONDS = 1000.0
-
-
-async def settled() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 class Hosts:
@@ -37,15 +33,15 @@ class Hosts:
         for page in pages:
             self._ends[page] = asyncio.Event()
             self.pages[page] = asyncio.create_task(self._read(page, host, seconds))
-            await settled()
+            await quiet()
 
     async def end(self, page: str) -> None:
         self._ends[page].set()
-        await settled()
+        await quiet()
 
     async def passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        await settled()
+        await quiet()
 
     async def _read(self, page: str, host: str, seconds: float) -> None:
         async with self.turns.turn(host, lambda: self.delay, seconds):
@@ -119,7 +115,7 @@ async def test_who_goes_lets_the_next_go() -> None:
         hosts.pages[page].cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await hosts.pages[page]
-    await settled()
+    await quiet()
     assert hosts.begun == ["1"]
     await hosts.passes(10)
     assert hosts.begun == ["1", "4"]
@@ -178,7 +174,7 @@ async def test_a_timer_is_not_left_behind() -> None:
     await hosts.end("1")
     await hosts.ask("2")
     hosts.pages["2"].cancel()
-    await settled()
+    await quiet()
     assert [timer.cancelled for timer in hosts.clock._timers] == [True]
 
 

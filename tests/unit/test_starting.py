@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from homelab_ai.models.hosts.starting import started
+from support.house import quiet
 
 pytestmark = pytest.mark.anyio
 
@@ -31,13 +32,8 @@ class Process:
 
 async def begun(process: Process) -> "asyncio.Task[Process]":
     starting = asyncio.create_task(started(process.start(), Process.get_ready))
-    await settled()
+    await quiet()
     return starting
-
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def end_of(starting: "asyncio.Task[Process]") -> Any:
@@ -66,7 +62,7 @@ async def test_one_that_is_not_there_yet_is_ended_when_it_is() -> None:
     process = Process()
     starting = await begun(process)
     starting.cancel()
-    await settled()
+    await quiet()
     assert not starting.done()
     process.there.set_result(None)
     assert isinstance(await end_of(starting), asyncio.CancelledError)
@@ -77,7 +73,7 @@ async def test_one_that_is_there_is_ended_at_once() -> None:
     process = Process()
     starting = await begun(process)
     process.there.set_result(None)
-    await settled()
+    await quiet()
     starting.cancel()
     assert isinstance(await end_of(starting), asyncio.CancelledError)
     assert process.stopped
@@ -87,6 +83,6 @@ async def test_who_gives_up_is_not_told_that_there_would_have_been_none() -> Non
     process = Process()
     starting = await begun(process)
     starting.cancel()
-    await settled()
+    await quiet()
     process.there.set_exception(OSError("too many processes"))
     assert isinstance(await end_of(starting), asyncio.CancelledError)
