@@ -2,7 +2,6 @@
 
 import contextlib
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from homelab_ai.crawling.egress.messages import BLOCKED, FAILED
 from homelab_ai.errors import CrawlFailed
 from support.browsers import NEEDS_CHROMIUM
 from support.egress import PUBLIC
-from support.sites import Served, Site
+from support.sites import Served, Site, self_signed
 from support.villain import TEXT, VILLAIN, World, world
 
 pytestmark = [pytest.mark.anyio, NEEDS_CHROMIUM]
@@ -25,13 +24,7 @@ IMPOSTOR = {BLOCKED: "its address is private", FAILED: "its name has not been fo
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """One that the villain has made himself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    paths = folder / "certificate.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={VILLAIN}"]
-    command += ["-addext", f"subjectAltName=DNS:{VILLAIN}", "-out", str(paths[0]), "-keyout", str(paths[1])]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("openssl is not installed")
-    return paths
+    return self_signed(tmp_path_factory.mktemp("tls"), VILLAIN)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import ssl
-import subprocess
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from homelab_ai.crawling import http
 from homelab_ai.crawling.pages import Fetched
 from homelab_ai.errors import CrawlBlocked, CrawlFailed, RequestTimeout
 from support.server import free_port
-from support.sites import Proxy, Served, Site
+from support.sites import Proxy, Served, Site, self_signed
 from support.sites import TestPassage as Passage
 
 pytestmark = pytest.mark.anyio
@@ -197,13 +196,8 @@ async def test_an_address_with_nobody_behind_it(web: Web) -> None:
 
 
 async def test_a_server_without_a_certificate_to_trust(web: Web, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=site.test"]
-    made = subprocess.run([*command, "-keyout", key, "-out", certificate], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip("openssl is not installed")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(*self_signed(tmp_path, "site.test"))
     async with Site({"/": Served("<p>Secret")}, context) as site, Proxy(site) as proxy:
         other = Web(site, proxy)
         with pytest.raises(CrawlFailed, match="cannot be trusted: self-signed certificate"):

@@ -4,12 +4,17 @@ import asyncio
 import base64
 import contextlib
 import inspect
+import shutil
 import ssl
+import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+
+import pytest
 
 from homelab_ai.crawling.egress.passage import Passage
 from homelab_ai.crawling.egress.policy import Policy
@@ -37,6 +42,17 @@ class Asked:
     host: str
     path: str
     headers: dict[str, str]
+
+
+def self_signed(folder: Path, host: str) -> tuple[Path, Path]:
+    """Make a certificate for this host, and its key. Skips the test where there is nothing to make them."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={host}"]
+    command += ["-addext", f"subjectAltName=DNS:{host}", "-out", str(certificate), "-keyout", str(key)]
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    subprocess.run(command, capture_output=True, check=True)
+    return certificate, key
 
 
 class _Listener:
