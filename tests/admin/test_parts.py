@@ -157,13 +157,20 @@ def test_whatever_is_written_is_shown(opened: Tab, markdown: str) -> None:
     assert shown["text"].endswith("the end")
 
 
+@pytest.mark.parametrize("start", ["", "[", "```"])
 @pytest.mark.parametrize(
-    "piece", ["[", "![", "**a*", "`", "> ", "- ", "   - x\n", "| a ", "[a](", "![[", "*a", "```\n", "#"]
+    "piece",
+    ["[", "![", "![a](b) ", "**a*", "`", "> ", "- ", "   - x\n", "| a ", "[a](", "![[", "*a", "```\n", "#", " "],
 )
-def test_what_never_closes_does_not_hold_the_page_up(opened: Tab, piece: str) -> None:
+def test_what_never_closes_does_not_hold_the_page_up(opened: Tab, start: str, piece: str) -> None:
     length = 19_000  # a line that is longer is shown as it is
-    shown = opened.page.evaluate(RENDER, [piece * (length // len(piece))])
+    shown = opened.page.evaluate(RENDER, [f"{start}{piece * (length // len(piece))}x y"])
     assert len(shown["html"]) < 20 * length
+
+
+def test_a_very_long_line_does_not_hold_the_page_up(opened: Tab) -> None:
+    shown = opened.page.evaluate(RENDER, [f"```{' ' * 1_000_000}x y"])
+    assert shown["text"].endswith("x y")
 
 
 # --- similarity

@@ -12,7 +12,8 @@ const MOST_LINES = 5000;
 const MOST_DEPTH = 8;
 const LONGEST_LINE = 20_000; // beyond which it is shown without its marks
 
-const FENCE = /^ *(`{3,})\s*(\S*)\s*$/;
+// Each of them matches a line in one way only: with two, a stranger's line could keep the page busy for hours.
+const FENCE = /^ *(`{3,})(?:\s*([^\s`]+))?\s*$/;
 const HEADING = /^(#{1,6}) +(.*)$/;
 const ITEM = /^( *)(-|\*|\d{1,9}[.)]) +(.*)$/;
 const QUOTE = /^>+ ?/;
@@ -142,7 +143,7 @@ const PIECES = new RegExp(
     String.raw`\*\*([^*]+(?:\*[^*]+)*)\*\*`,
     String.raw`\*([^*]+)\*`,
     String.raw`!\[([^\[\]]*)\]\(([^()\s]*)\)`,
-    String.raw`\[((?:!?\[[^\[\]]*\](?:\([^()\s]*\))?|[^\[\]])*)\]\(([^()\s]*)\)`, // with a picture or a [1] within
+    String.raw`\[((?:\[[^\[\]]*\]|[^\[\]])*)\]\(([^()\s]*)\)`, // with a picture or a [1] within
   ].join("|"),
   "g",
 );
