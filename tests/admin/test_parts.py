@@ -173,6 +173,24 @@ def test_a_very_long_line_does_not_hold_the_page_up(opened: Tab) -> None:
     assert shown["text"].endswith("x y")
 
 
+# --- figures
+
+
+def test_durations_have_as_many_figures_as_can_be_told_apart(opened: Tab) -> None:
+    seconds = [0.0001, 0.000999, 0.0034, 0.00999, 0.0123, 0.9996, 3.44, 9.96, 3700]
+    assert call(opened, "format", "given.map(its.duration)", *seconds) == [
+        *("0.10 ms", "1.0 ms", "3.4 ms", "10 ms", "12 ms"),
+        *("1.0 s", "3.4 s", "10 s", "1 h 2 min"),
+    ]
+    assert call(opened, "parts/timing", "its.timingWords(given[0])", "queue;dur=0.1, odd;dur=12, total") == [
+        "waited for its turn 0.10 ms",
+        "odd 12 ms",
+    ]
+    assert call(opened, "format", "[0, 1, 1200].map((n) => its.counted(n, 'link'))") == [
+        *("0 links", "1 link", "1,200 links"),
+    ]
+
+
 # --- similarity
 
 

@@ -20,13 +20,14 @@ export function number(value, digits = 0) {
 }
 
 /** `1 model`, `2 models`. */
-export function counted(count, noun, plural = `${noun}s`) {
-  return `${number(count)} ${count === 1 ? noun : plural}`;
+export function counted(count, noun) {
+  return `${number(count)} ${count === 1 ? noun : `${noun}s`}`;
 }
 
-/** How long something took: `0.8 ms`, `12 ms`, `3.4 s`, then as `span`. */
+/** How long something took: `0.25 ms`, `3.4 ms`, `12 ms`, `3.4 s`, then as `span`. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
+  if (seconds < 0.000995) return `${number(seconds * 1000, 2)} ms`;
   if (seconds < 0.00995) return `${number(seconds * 1000, 1)} ms`;
   if (seconds < 0.9995) return `${number(seconds * 1000)} ms`;
   if (seconds < 9.95) return `${number(seconds, 1)} s`;

@@ -5,9 +5,10 @@
 
 import { address, request } from "../api.js";
 import { h, set, show, text } from "../dom.js";
+import { duration } from "../format.js";
 import { problem } from "./problem.js";
 import { snippetBox } from "./snippet_box.js";
-import { inMilliseconds, timingWords } from "./timing.js";
+import { timingWords } from "./timing.js";
 
 export class Exchange {
   #app;
@@ -48,7 +49,7 @@ export class Exchange {
       const sent = body.form ? formData(body.form) : body.json;
       const answer = await request("POST", path, { body: sent, signal: this.#running.signal });
       const json = await answer.json();
-      const took = `Answered in ${inMilliseconds(performance.now() - started)}`;
+      const took = `Answered in ${duration((performance.now() - started) / 1000)}`;
       const parts = timingWords(answer.headers.get("Server-Timing"));
       told = [took, ...parts, json.model_used && `by ${json.model_used}`].filter(Boolean).join(" · ");
       this.result.replaceChildren(...this.#show(json));

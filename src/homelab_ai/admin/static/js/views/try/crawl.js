@@ -1,11 +1,11 @@
 /** Try it: a web page is read. Whatever comes from it is shown as text, or by the renderer that trusts nobody. */
 
 import { h } from "../../dom.js";
+import { counted, duration } from "../../format.js";
 import { Exchange } from "../../parts/exchange.js";
 import { choice, field, tick } from "../../parts/fields.js";
 import { rendered, safeLink } from "../../parts/markdown.js";
 import { sideBySide } from "../../parts/side_by_side.js";
-import { inMilliseconds } from "../../parts/timing.js";
 
 const MOST_LINKS = 500;
 
@@ -84,7 +84,7 @@ function screenshot(source, title) {
 function facts(page) {
   return [
     `status ${page.status}`,
-    `fetched in ${inMilliseconds(page.fetch_time_ms)}`,
+    `fetched in ${duration(page.fetch_time_ms / 1000)}`,
     page.rendered ? "shown by a browser" : "over plain HTTP",
     `found by ${page.strategy}`,
     page.language && `language ${page.language}`,
@@ -109,7 +109,7 @@ function remarks(page) {
       h(
         "details",
         {},
-        h("summary", {}, `${blocked.length} ${blocked.length === 1 ? "request" : "requests"} of the page refused`),
+        h("summary", {}, `${counted(blocked.length, "request")} of the page refused`),
         h(
           "ul",
           {},
@@ -122,11 +122,12 @@ function remarks(page) {
 /** What a person wants to see less often. */
 function more(page) {
   const links = page.links?.slice(0, MOST_LINKS) ?? [];
+  const rest = page.links?.length > links.length ? `, of which the first ${links.length}` : "";
   const folded = (title, content) => h("details", {}, h("summary", {}, title), content);
   return [
     page.links &&
       folded(
-        `${page.links.length} links${page.links.length > links.length ? `, of which the first ${links.length}` : ""}`,
+        `${counted(page.links.length, "link")}${rest}`,
         h(
           "ul",
           { class: "links" },

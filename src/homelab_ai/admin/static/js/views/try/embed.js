@@ -1,6 +1,7 @@
 /** Try it: texts become vectors, and a table shows how alike they are. */
 
 import { h } from "../../dom.js";
+import { counted } from "../../format.js";
 import { Exchange } from "../../parts/exchange.js";
 import { field } from "../../parts/fields.js";
 import { heatmap, legend, verdict } from "../../parts/heatmap.js";
@@ -50,7 +51,6 @@ function compared(texts, answer) {
     texts.length > MOST_COMPARED && `The first ${MOST_COMPARED} of ${texts.length} texts are compared.`,
     cut.length && `Longer than the model reads, so that only their beginning counts: ${cut.join(", ")}.`,
   ].filter(Boolean);
-  const count = answer.embeddings.length;
   return [
     h(
       "p",
@@ -60,6 +60,6 @@ function compared(texts, answer) {
     heatmap(shown, rows),
     legend(),
     ...notes.map((note) => h("p", { class: "fine" }, note)),
-    h("p", { class: "fine" }, `${count} ${count === 1 ? "vector" : "vectors"} of ${answer.dimensions} numbers.`),
+    h("p", { class: "fine" }, `${counted(answer.embeddings.length, "vector")} of ${answer.dimensions} numbers.`),
   ];
 }
