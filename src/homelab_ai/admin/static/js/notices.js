@@ -52,7 +52,7 @@ function dismissWhenRead(box, seconds) {
  * Ask before something that cannot be undone: a text, or `{title, text, action, option}` with the words on the button
  * and those of a checkbox. Resolves to false, or to `{checked}`, the state of that checkbox.
  */
-export function confirm(question) {
+export async function confirm(question) {
   const { title = "Are you sure?", text, action = "Go on", option = null } =
     typeof question === "string" ? { text: question } : question;
   const box = option && h("input", { type: "checkbox" });
@@ -73,10 +73,15 @@ export function confirm(question) {
       ),
     ),
   );
+  return (await closed(dialog)) === "yes" && { checked: Boolean(box?.checked) };
+}
+
+/** Show the dialog, and take it away when it is closed. Resolves, then, to what it was closed with. */
+export function closed(dialog) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       dialog.remove();
-      resolve(dialog.returnValue === "yes" && { checked: Boolean(box?.checked) });
+      resolve(dialog.returnValue);
     });
     document.body.append(dialog);
     dialog.showModal();

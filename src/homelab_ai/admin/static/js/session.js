@@ -2,6 +2,7 @@
 
 import { api, currentKey, onKeyNeeded, requestWith, useKey } from "./api.js";
 import { h, show, text } from "./dom.js";
+import { attempt, closed } from "./notices.js";
 
 const AUTHENTICATED_BY = {
   key: "by its key",
@@ -66,7 +67,7 @@ export class Session {
     if (JSON.stringify(whoami) !== before) this.#changed();
   }
 
-  #question(error) {
+  async #question(error) {
     const field = h("input", {
       id: "key",
       type: "password",
@@ -87,11 +88,9 @@ export class Session {
       show(problem, message);
       field.setAttribute("aria-invalid", String(Boolean(message)));
     };
-    const tryKey = async (event) => {
-      event.preventDefault();
+    const tryKey = async () => {
       const key = field.value.trim();
-      if (!key || submit.getAttribute("aria-busy") === "true") return;
-      submit.setAttribute("aria-busy", "true");
+      if (!key) return;
       try {
         if (/[^\x21-\x7e]/.test(key)) throw new Error("A key holds no spaces and no letters with accents.");
         const answer = await requestWith(key, "GET", "api/whoami");
@@ -101,16 +100,18 @@ export class Session {
       } catch (failure) {
         tell(failure.status === 401 ? "That key is not valid. Is all of it there?" : failure.message);
         field.select();
-      } finally {
-        submit.removeAttribute("aria-busy");
       }
+    };
+    const onsubmit = (event) => {
+      event.preventDefault();
+      attempt(submit, tryKey);
     };
     const dialog = h(
       "dialog",
       { class: "dialog", "aria-labelledby": "key-title" },
       h(
         "form",
-        { onsubmit: tryKey, novalidate: true },
+        { onsubmit, novalidate: true },
         h("h2", { id: "key-title" }, this.whoami ? "Use another key" : "An API key is needed"),
         h(
           "p",
@@ -132,14 +133,6 @@ export class Session {
       ),
     );
     if (currentKey() !== null && error) tell("The key that this tab had is not valid any more.");
-    return new Promise((resolve) => {
-      dialog.addEventListener("close", () => {
-        dialog.remove();
-        resolve(dialog.returnValue === "yes");
-      });
-      document.body.append(dialog);
-      dialog.showModal();
-      field.focus();
-    });
+    return (await closed(dialog)) === "yes";
   }
 }

@@ -2,6 +2,7 @@
 
 import { address } from "../../api.js";
 import { h, keyed, show } from "../../dom.js";
+import { closed } from "../../notices.js";
 import { copyTextButton } from "../../parts/copy_text.js";
 import { field, tick } from "../../parts/fields.js";
 import { problem } from "../../parts/problem.js";
@@ -106,14 +107,7 @@ function shown({ name, key, scopes }) {
       h("div", { class: "actions" }, h("button", { class: "primary" }, "I have it")),
     ),
   );
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve();
-    });
-    document.body.append(dialog);
-    dialog.showModal();
-  });
+  return closed(dialog);
 }
 
 const copied = (text, what) =>

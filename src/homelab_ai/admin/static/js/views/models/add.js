@@ -3,6 +3,7 @@
 import { ApiError } from "../../api.js";
 import { h, set, show, text } from "../../dom.js";
 import { icon } from "../../icons.js";
+import { closed } from "../../notices.js";
 
 /** Models to begin with, small ones first. */
 const SUGGESTIONS = {
@@ -16,7 +17,7 @@ const SUGGESTIONS = {
 const FOLDER = /^[/.~]/;
 
 /** Ask for a model, and add it. `added(model)` is called with what the service answered. */
-export function addModel({ api }, added) {
+export function addModel({ api, attempt }, added) {
   const types = ["text_embedding", "image_caption"].map((type) =>
     h("input", { type: "radio", name: "type", value: type, checked: type === "text_embedding", onchange: suggest }),
   );
@@ -47,7 +48,7 @@ export function addModel({ api }, added) {
     { class: "dialog", "aria-labelledby": "add-title" },
     h(
       "form",
-      { onsubmit: add, novalidate: true },
+      { onsubmit, novalidate: true },
       h("h2", { id: "add-title" }, "Add a model"),
       h(
         "fieldset",
@@ -121,10 +122,12 @@ export function addModel({ api }, added) {
     };
   }
 
-  async function add(event) {
+  function onsubmit(event) {
     event.preventDefault();
-    if (submit.getAttribute("aria-busy") === "true") return;
-    submit.setAttribute("aria-busy", "true");
+    attempt(submit, add);
+  }
+
+  async function add() {
     tell(null);
     try {
       const model = await api("POST", "api/models", wanted());
@@ -133,8 +136,6 @@ export function addModel({ api }, added) {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       tell(error);
-    } finally {
-      submit.removeAttribute("aria-busy");
     }
   }
 
@@ -150,10 +151,8 @@ export function addModel({ api }, added) {
     dialog.querySelector("[aria-invalid='true']")?.focus();
   }
 
-  dialog.addEventListener("close", () => dialog.remove());
   suggest();
-  document.body.append(dialog);
-  dialog.showModal();
+  closed(dialog);
   source.input.focus();
 }
 
