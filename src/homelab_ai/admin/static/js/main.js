@@ -4,7 +4,7 @@ import { address, api } from "./api.js";
 import { h, keyed, set, show, text } from "./dom.js";
 import { History } from "./history.js";
 import { icon } from "./icons.js";
-import { attempt, confirm, copyButton, toast } from "./notices.js";
+import { attempt, confirm, toast } from "./notices.js";
 import { Session } from "./session.js";
 import { Stream } from "./stream.js";
 import keys from "./views/keys.js";
@@ -32,13 +32,11 @@ const session = new Session(() => {
 /** What views may use. `may(scope)` says whether the caller has that scope; `whoami` who that is. */
 const app = {
   api,
-  address,
   stream,
   history: new History(stream),
   toast,
   confirm,
   attempt,
-  copyButton,
   whoami: null,
   may: (scope) => session.may(scope),
 };

@@ -120,7 +120,7 @@ export class Stream {
 }
 
 /** The events of a body, each as its name and its data. See https://html.spec.whatwg.org/#parsing-an-event-stream. */
-export async function* eventsOf(body) {
+async function* eventsOf(body) {
   let rest = "";
   let name = "message";
   let data = [];

@@ -3,7 +3,7 @@
  */
 
 /** The cosine of the angle between two vectors; 0 where one has no direction. */
-export function cosine(one, other) {
+function cosine(one, other) {
   let product = 0;
   let ones = 0;
   let others = 0;

@@ -3,6 +3,7 @@
 import { h, keyed, set, show, text } from "../../dom.js";
 import { bytes, counted, countdown, duration, number, span, words } from "../../format.js";
 import { icon } from "../../icons.js";
+import { copyButton } from "../../notices.js";
 import { isUnderWay } from "../../states.js";
 
 export function details(model, context) {
@@ -16,7 +17,7 @@ export function details(model, context) {
       failure.update(now);
       download.update(now);
       buttons.update(now);
-      keyed(facts, factsOf(now), (fact) => fact.name, (fact) => newFact(fact, context.app));
+      keyed(facts, factsOf(now), (fact) => fact.name, newFact);
     },
   };
 }
@@ -102,7 +103,7 @@ function actionButtons({ app, actions, removed }, type) {
     element: h("div", { class: "model-actions", role: "group", "aria-label": "Actions" }, trial, buttons),
     update(model) {
       now = model;
-      // One that is at work stays, and so does the one that has the focus, until the focus goes on.
+      // One that is at work stays until it is done: the focus is on it.
       for (const { button, when } of offered) show(button, when(model) || busy(button));
     },
   };
@@ -146,7 +147,7 @@ function loads({ loads: count, load_seconds: seconds }) {
   return `${number(count)} times, the last time in ${duration(seconds)}`;
 }
 
-function newFact({ name, mono, copied }, { copyButton }) {
+function newFact({ name, mono, copied }) {
   const said = h("span", { class: mono ? "mono breaks" : "breaks" });
   const more = h("span", { class: "fine breaks" });
   const copy = copied && copyButton(() => said.textContent, `Copy: ${name}`);
