@@ -70,6 +70,25 @@ def test_who_closes_the_question_can_have_it_again(browser: Browser, locked: Ser
         tab.wait_until_live()
 
 
+def test_a_new_key_of_the_same_name_brings_the_page_back(browser: Browser, locked: Server) -> None:
+    def make() -> str:
+        made = boss.post("/api/keys", json={"name": "tablet", "scopes": ["read"]})
+        key: str = made.json()["key"]
+        return key
+
+    with locked.client(headers={"Authorization": f"Bearer {BOSS}"}) as boss, Tab(browser, locked.url) as tab:
+        tab.open()
+        tab.say_key(make())
+        tab.wait_until_live()
+        boss.delete("/api/keys/tablet").raise_for_status()
+        expect(tab.page.get_by_text("The key that this tab had is not valid any more")).to_be_visible()
+        tab.page.get_by_label("API key", exact=True).press("Escape")
+        expect(tab.page.locator("#standing")).to_contain_text("Not connected")
+        tab.page.get_by_role("button", name="Change key").click()
+        tab.say_key(make())
+        tab.wait_until_live()
+
+
 def test_a_key_without_admin_may_look_only_and_is_told_why(browser: Browser, locked: Server) -> None:
     with Tab(browser, locked.url) as tab:
         tab.open("models")

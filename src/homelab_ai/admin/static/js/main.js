@@ -89,9 +89,9 @@ function closedNotice(reason, action) {
   );
 }
 
-/** Ask for a key, or another one. */
+/** Ask for a key, or another one; it may be one of the same name, with which nothing changes but that it is let in. */
 async function enter() {
-  await session.ask();
+  if (await session.ask()) stream.retryNow();
 }
 
 function showStanding(state) {
