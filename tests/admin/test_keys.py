@@ -67,6 +67,15 @@ def made(tab: Tab, name: str, *, close: bool = True) -> str:
     return key
 
 
+def copied(page: Page, what: str) -> str:
+    """Press the button that copies it, and return what is on the clipboard once the button says that it is there."""
+    button = page.get_by_role("button", name=f"Copy {what}", exact=True)
+    button.click()
+    expect(button).to_have_text("Copied")
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    return text
+
+
 def answered(server: Server, key: str, path: str = "/api/whoami") -> httpx.Response:
     with server.client(headers={"Authorization": f"Bearer {key}"}) as client:
         return client.get(path)
@@ -85,8 +94,7 @@ def test_a_key_is_shown_once_and_opens_what_was_ticked(keys: Tab, locked: Server
     key = made(keys, "voice box / kitchen?", close=False)
     assert key.startswith("hlab_")
     keys.assert_accessible()
-    page.get_by_role("button", name="Copy the key", exact=True).click()
-    assert page.evaluate("navigator.clipboard.readText()") == key
+    assert copied(page, "the key") == key
     page.get_by_role("button", name="I have it").click()
 
     expect(page.locator("dialog")).to_have_count(0)
@@ -108,8 +116,7 @@ def test_a_key_is_shown_once_and_opens_what_was_ticked(keys: Tab, locked: Server
 
 def test_the_lines_for_a_shell_work_as_they_are(keys: Tab, tmp_path: Path) -> None:
     key = make(keys, "shell", close=False)
-    keys.page.get_by_role("button", name="Copy the lines for a shell").click()
-    lines = keys.page.evaluate("navigator.clipboard.readText()")
+    lines = copied(keys.page, "the lines for a shell")
     assert lines.startswith(f"export HOMELAB_AI_API_KEY={key}\ncurl ")
     done = subprocess.run(
         ["bash", "-c", lines],

@@ -91,7 +91,6 @@ def test_a_newcomer_adds_a_model_watches_it_come_and_load_and_removes_it(
     expect(bar).to_be_hidden()
 
     row.get_by_role("button", name="Load shapes").click()
-    state(tab, "shapes", "Loading")
     state(tab, "shapes", "Ready")
     told = client.get("/api/models/shapes").json()
     for fact in (told["backend"], told["precision"], told["device"], "once, in"):

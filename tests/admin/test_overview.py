@@ -4,13 +4,14 @@ import json
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from homelab_ai.models.residency import ModelState
 from support.server import Server
 from support.tab import DESKTOP, PHONE, Tab
 
@@ -55,7 +56,7 @@ def test_requests_errors_and_countdowns_are_shown_as_they_happen(tab: Tab, clien
     expect(entry).to_contain_text("MODEL_NOT_FOUND")
     expect(entry).to_contain_text("/api/embed")
     told = datetime.fromisoformat(client.get("/api/status").json()["errors"][0]["time"])
-    expect(entry.locator("time")).to_have_text(told.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M:%S"))
+    expect(entry.locator("time")).to_contain_text(told.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M:%S"))
     tab.assert_accessible()
 
 
@@ -111,6 +112,26 @@ def test_a_gpu_has_a_picture_of_its_own(tab: Tab, client: httpx.Client) -> None:
     )
     assert share == pytest.approx(0.25, abs=0.02)
     expect(tab.page.get_by_text("NVIDIA GeForce RTX 3060, 3.0 GB of 12 GB taken")).to_be_visible()
+
+
+def test_each_state_has_its_word(tab: Tab, client: httpx.Client) -> None:
+    """Some of them go by more quickly than the page is told."""
+    words = {
+        "available": "Not loaded",
+        "downloading": "Downloading",
+        "loading": "Loading",
+        "ready": "Ready",
+        "draining": "Unloading",
+        "failed": "Failed",
+    }
+    assert set(words) == set(get_args(ModelState))
+    status = client.get("/api/status").json()
+    status["models"] = [status["models"][0] | {"id": f"model-{state}", "state": state} for state in words]
+    told_instead(tab, status=status)
+    tab.open()
+    for state, word in words.items():
+        row = tab.page.get_by_role("row").filter(has=tab.page.get_by_role("link", name=f"model-{state}", exact=True))
+        expect(row.locator(".badge")).to_have_text(word)
 
 
 def test_where_there_is_nothing_yet_it_says_so(tab: Tab, client: httpx.Client) -> None:

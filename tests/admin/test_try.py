@@ -241,7 +241,7 @@ def test_a_page_is_read_as_text_markdown_and_picture_side_by_side(tried: Tab, si
     expect(link).to_have_attribute("target", "_blank")
     assert panel.locator(".prose :is(img, script, [onerror], a[href^=javascript])").count() == 0
     picture = panel.get_by_role("img", name="How the page looks: The house book")
-    assert picture.evaluate("(image) => image.naturalWidth") > 600
+    assert picture.evaluate("async (image) => { await image.decode(); return image.naturalWidth; }") > 600
     columns = [box["y"] for box in (each.bounding_box() for each in panel.locator(".columns section").all()) if box]
     assert len(columns) == 3
     assert len(set(columns)) == 1, "beside each other"
