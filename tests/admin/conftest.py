@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from support import tab as tabs
 from support.server import REPOSITORY, Server
-from support.tab import Tab
+from support.tab import LOOKS, Look, Tab
 
 PICTURES = REPOSITORY / "docs/images"
 
@@ -39,6 +39,12 @@ def client(server: Server) -> Iterator[httpx.Client]:
 def tab(browser: Browser, server: Server) -> Iterator[Tab]:
     with Tab(browser, server.url) as opened:
         yield opened
+
+
+@pytest.fixture(params=LOOKS, ids=lambda look: look.name)
+def look(request: pytest.FixtureRequest) -> Look:
+    found: Look = request.param
+    return found
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from support.server import Server
-from support.tab import DESKTOP, PHONE, Tab
+from support.tab import Look, Tab
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -231,17 +231,14 @@ def test_the_last_admin_key_takes_a_second_answer(browser: Browser, tmp_path: Pa
         expect(row(tab, "admin")).to_have_count(0)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", ["desktop", "phone"])
 def test_everybody_can_read_it_in_every_light(
-    browser: Browser, locked: Server, scheme: str, width: str, keep_picture: Callable[[Page, str], None]
+    browser: Browser, locked: Server, look: Look, keep_picture: Callable[[Page, str], None]
 ) -> None:
-    viewport, suffix = (DESKTOP, "") if width == "desktop" else (PHONE, "-phone")
-    with Tab(browser, locked.url, color_scheme=scheme, viewport=viewport) as tab:
+    with Tab(browser, locked.url, **look.options) as tab:
         tab.open("keys")
         tab.say_key(BOSS)
         expect(row(tab, "boss")).to_be_visible()
         tab.page.get_by_role("button", name="New key").click()
         tab.assert_fits()
         tab.assert_accessible()
-        keep_picture(tab.page, f"keys-{scheme}{suffix}")
+        keep_picture(tab.page, f"keys-{look.name}")

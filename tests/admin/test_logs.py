@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from support.server import Server
-from support.tab import DESKTOP, PHONE, Tab
+from support.tab import Look, Tab
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -156,21 +156,17 @@ def test_without_admin_the_page_says_why_there_is_nothing(browser: Browser, serv
         expect(tab.heading("“Logs” needs the scope admin. reader has read.")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", ["desktop", "phone"])
 def test_everybody_can_read_it_in_every_light(
     browser: Browser,
     service: Server,
     client: httpx.Client,
-    scheme: str,
-    width: str,
+    look: Look,
     keep_picture: Callable[[Page, str], None],
 ) -> None:
-    viewport, suffix = (DESKTOP, "") if width == "desktop" else (PHONE, "-phone")
-    with Tab(browser, service.url, color_scheme=scheme, viewport=viewport) as tab:
+    with Tab(browser, service.url, **look.options) as tab:
         tab.open("logs")
         expect(only(tab, ask(client, f"/api/models/{'long' * 40}"))).to_be_visible()
         only(tab, "")
         tab.assert_fits()
         tab.assert_accessible()
-        keep_picture(tab.page, f"logs-{scheme}{suffix}")
+        keep_picture(tab.page, f"logs-{look.name}")

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from support.hub import MB, Fault, Hub
 from support.server import REPOSITORY, Server
-from support.tab import DESKTOP, PHONE, Tab
+from support.tab import PHONE, Look, Tab
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -247,13 +247,8 @@ def test_two_hundred_models_are_filtered_and_cost_nothing_while_nothing_happens(
         tab.assert_fits()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", ["desktop", "phone"])
-def test_it_is_accessible_and_fits_in_all_colours_and_widths(
-    browser: Browser, server: Server, scheme: str, width: str
-) -> None:
-    viewport = PHONE if width == "phone" else DESKTOP
-    with Tab(browser, server.url, color_scheme=scheme, viewport=viewport) as tab:
+def test_it_is_accessible_and_fits_in_all_colours_and_widths(browser: Browser, server: Server, look: Look) -> None:
+    with Tab(browser, server.url, **look.options) as tab:
         tab.open("models/minilm")
         tab.wait_until_live()
         expect(tab.model("minilm").locator("dl")).to_be_visible()

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 
 from homelab_ai.models.residency import ModelState
 from support.server import Server
-from support.tab import DESKTOP, PHONE, Tab
+from support.tab import Look, Tab
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -147,18 +147,14 @@ def test_where_there_is_nothing_yet_it_says_so(tab: Tab, client: httpx.Client) -
     tab.assert_accessible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", ["desktop", "phone"])
 def test_it_is_accessible_and_fits_in_all_colours_and_widths(
     browser: Browser,
     server: Server,
     client: httpx.Client,
-    scheme: str,
-    width: str,
+    look: Look,
 ) -> None:
     client.post("/api/embed", json={"texts": SENTENCES})
-    viewport = PHONE if width == "phone" else DESKTOP
-    with Tab(browser, server.url, color_scheme=scheme, viewport=viewport) as tab:
+    with Tab(browser, server.url, **look.options) as tab:
         tab.open()
         expect(tab.page.locator(".block", has_text="minilm")).to_be_visible()
         tab.assert_accessible()

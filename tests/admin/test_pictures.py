@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from support import embedders
 from support.server import REPOSITORY, Server
-from support.tab import DESKTOP, PHONE, Tab
+from support.tab import PHONE, Look, Tab
 
 MINUTES = 10
 pytestmark = [
@@ -102,19 +102,14 @@ def _live(client: httpx.Client, site: int, seconds: float) -> None:
         time.sleep(1)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", ["desktop", "phone"])
-def test_the_pictures(
-    browser: Browser, server: Server, scheme: str, width: str, keep_picture: Callable[[Page, str], None]
-) -> None:
-    viewport, suffix = (DESKTOP, "") if width == "desktop" else (PHONE, "-phone")
-    with Tab(browser, server.url, color_scheme=scheme, viewport=viewport) as tab:
+def test_the_pictures(browser: Browser, server: Server, look: Look, keep_picture: Callable[[Page, str], None]) -> None:
+    with Tab(browser, server.url, **look.options) as tab:
         tab.open()
         expect(tab.page.locator(".block", has_text="notes")).to_be_visible()
-        keep_picture(tab.page, f"overview-{scheme}{suffix}")
-        if width == "phone":
+        keep_picture(tab.page, f"overview-{look.name}")
+        if look.options["viewport"] == PHONE:
             return
         tab.open("models/minilm")
         expect(tab.model("minilm").locator("dl")).to_contain_text("Fingerprint")
         tab.page.evaluate("document.activeElement.blur()")
-        keep_picture(tab.page, f"models-{scheme}")
+        keep_picture(tab.page, f"models-{look.name}")

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from importlib import resources
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from playwright.sync_api import (
@@ -23,6 +23,21 @@ from homelab_ai.crawling.engines import chromium
 
 DESKTOP = ViewportSize(width=1280, height=860)
 PHONE = ViewportSize(width=360, height=760)
+
+
+class Look(NamedTuple):
+    """A light and a width in which everybody must be able to use the page."""
+
+    name: str
+    options: dict[str, Any]
+    """Of the tab."""
+
+
+LOOKS = [
+    Look(f"{scheme}{suffix}", {"color_scheme": scheme, "viewport": viewport})
+    for scheme in ("light", "dark")
+    for viewport, suffix in ((DESKTOP, ""), (PHONE, "-phone"))
+]
 
 expect.set_options(timeout=30_000)  # milliseconds, on a machine that is at something else, too
 
