@@ -3,12 +3,10 @@
 Only made where HOMELAB_AI_TEST_PICTURES asks for them, and kept in docs/images.
 """
 
-import http.server
 import importlib.util
 import itertools
 import os
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from support import embedders
+from support.answering import Handler, answering
 from support.server import REPOSITORY, Server
 from support.tab import PHONE, Look, Tab
 
@@ -43,25 +42,15 @@ models:
 PAGE = b"<!doctype html><title>A page</title><div id=x></div><script>x.textContent = 'Words. '.repeat(99)</script>"
 
 
-class _Site(http.server.BaseHTTPRequestHandler):
+class _Site(Handler):
     def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(PAGE)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(PAGE)
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[int]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Site) as site:
-        thread = threading.Thread(target=site.serve_forever)
-        thread.start()
-        yield site.server_port
-        site.shutdown()
-        thread.join()
+    with answering(_Site) as url:
+        yield int(url.rpartition(":")[2])
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """Spans: none unless they are wanted, and then one for each request, without a word that a client sent."""
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from opentelemetry import trace
@@ -19,6 +17,7 @@ from contract.answers import serving
 from homelab_ai.app import create_app
 from homelab_ai.settings import ConfigurationError, Settings
 from homelab_ai.telemetry.tracing import TracingMiddleware
+from support.answering import Handler, answering
 from support.hosts import FakeHost, FakeHosts
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -108,27 +107,18 @@ def test_what_is_asked_for_goes_to_the_collector_that_the_environment_names(
 ) -> None:
     received: list[tuple[str, ExportTraceServiceRequest]] = []
 
-    class Collector(BaseHTTPRequestHandler):
+    class Collector(Handler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append((self.path, ExportTraceServiceRequest.FromString(body)))
-            self.send_response(200)
-            self.end_headers()
+            received.append((self.path, ExportTraceServiceRequest.FromString(self.body())))
+            self.answer(b"", "application/x-protobuf")
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
-        thread = threading.Thread(target=collector.serve_forever)
-        thread.start()
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    with answering(Collector) as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
         monkeypatch.setenv("OTEL_SERVICE_NAME", "kitchen")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         with serving(settings, hosts, tracing={"enabled": True}) as client:
             client.get("/health")
             client.get("/ready")
-        collector.shutdown()
-        thread.join()
     assert {path for path, _ in received} == {"/v1/traces"}
     resources = [resource for _, request in received for resource in request.resource_spans]
     names = {span.name for resource in resources for scope in resource.scope_spans for span in scope.spans}

@@ -7,7 +7,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +16,7 @@ import psutil
 import pytest
 
 from models.shapes import caption, draw, scenes
+from support.answering import Handler, answering
 from support.images import saved
 from support.server import Server, free_port, wait_for
 
@@ -29,7 +29,7 @@ SCENES = list(islice(scenes("by their address"), 6))
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
 
 
-class Site(BaseHTTPRequestHandler):
+class Site(Handler):
     """Has pictures by their number, and what is none."""
 
     hanging: ClassVar[int] = 0
@@ -38,25 +38,18 @@ class Site(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         match self.path.strip("/").split("/"):
             case ["picture", number]:
-                self.answer("image/png", saved(draw(SCENES[int(number)]), "PNG"))
+                self.answer(saved(draw(SCENES[int(number)]), "PNG"), "image/png")
             case ["gzip", number]:
                 picture = gzip.compress(saved(draw(SCENES[int(number)]), "BMP"))
-                self.answer("image/bmp", picture, ("Content-Encoding", "gzip"))
+                self.answer(picture, "image/bmp", headers={"Content-Encoding": "gzip"})
             case ["svg"]:
-                self.answer("image/svg+xml", SVG)
+                self.answer(SVG, "image/svg+xml")
             case ["page"]:
-                self.answer("image/png", b"<!doctype html><title>A page</title><p>that says it was a picture")
+                self.answer(b"<!doctype html><title>A page</title><p>that says it was a picture", "image/png")
             case ["home"]:
-                self.answer("text/html", b"", ("Location", "http://127.0.0.1:1/router.png"), status=302)
+                self.answer(b"", status=302, headers={"Location": "http://127.0.0.1:1/router.png"})
             case _:
                 self.hang()
-
-    def answer(self, kind: str, body: bytes, *headers: tuple[str, str], status: int = 200) -> None:
-        self.send_response(status)
-        for name, value in (("Content-Type", kind), ("Content-Length", str(len(body))), *headers):
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
 
     def hang(self) -> None:
         """Say nothing until the other side has gone."""
@@ -67,18 +60,11 @@ class Site(BaseHTTPRequestHandler):
         with self.lock:
             Site.hanging -= 1
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(Site) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,14 @@
 """`homelab-ai crawl`: pages of a site on this machine that the service's configuration opens."""
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from PIL import Image
 
+from support.answering import Handler, answering
 from support.commands import run
 from support.server import Server
 
@@ -26,30 +25,22 @@ SCRIPTED = """<!doctype html><html><head><title>Before</title></head><body><div 
 </html>"""
 
 
-class Site(http.server.SimpleHTTPRequestHandler):
-    heard: list[str]
+PAGES = {"/article.html": ARTICLE, "/scripted.html": SCRIPTED}
+
+
+class Site(Handler):
+    heard: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.heard.append(self.headers.get("X-House", ""))
-        super().do_GET()
-
-    def log_message(self, *_: object) -> None:
-        pass
+        page = PAGES.get(self.path.partition("?")[0])
+        self.answer((page or "<p>There is no such page</p>").encode(), status=200 if page else 404)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "article.html").write_text(ARTICLE)
-    (folder / "scripted.html").write_text(SCRIPTED)
-    (folder / "orders.txt").write_text("colours \x1b[31m and \x07 bells")
-    Site.heard = []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Site, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+def site() -> Iterator[str]:
+    with answering(Site) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """`POST /api/crawl` of a real service, on pages of a site on this machine that its configuration opens."""
 
 import base64
-import http.server
 import io
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +12,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from support.answering import Handler, answering
 from support.server import Server, free_port, wait_for
 
 pytestmark = pytest.mark.timeout(120)
@@ -45,7 +44,7 @@ PAGES = {
 }
 
 
-class Site(http.server.BaseHTTPRequestHandler):
+class Site(Handler):
     protocol_version = "HTTP/1.1"
     service_port: ClassVar[int] = 0
     heard: ClassVar[list[tuple[str, str]]] = []
@@ -54,34 +53,20 @@ class Site(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.heard.append((path, self.headers.get("Authorization", "")))
         if path == "/home":
-            return self.answer(302, "text/html", "", f"http://127.0.0.1:{self.service_port}/api/models")
+            return self.lead_to(f"http://127.0.0.1:{self.service_port}/api/models")
         if path == "/router":
-            return self.answer(302, "text/html", "", "http://192.168.1.1/")
+            return self.lead_to("http://192.168.1.1/")
         kind, text = PAGES.get(path, ("text/html", "<p>There is no such page</p>"))
-        return self.answer(200 if path in PAGES else 404, kind, text)
+        return self.answer(text.encode(), kind, status=200 if path in PAGES else 404)
 
-    def answer(self, status: int, kind: str, text: str, location: str | None = None) -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        if location:
-            self.send_header("Location", location)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+    def lead_to(self, url: str) -> None:
+        self.answer(b"", status=302, headers={"Location": url})
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(Site) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

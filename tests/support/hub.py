@@ -134,7 +134,7 @@ class Hub:
                 with contextlib.suppress(OSError):  # the client has gone
                     answer(hub, self)
 
-            do_HEAD = do_GET  # noqa: N815 - the library calls it so
+            do_HEAD = do_GET
 
             def log_message(self, *args: object) -> None:
                 pass

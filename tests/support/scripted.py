@@ -4,11 +4,12 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 import orjson
+
+from support.answering import Handler, answering
 
 DIMENSIONS = 384
 
@@ -48,11 +49,11 @@ class Scripted:
 def scripted(say: Callable[[int, list[str]], Said | None]) -> Iterator[Scripted]:
     """Answer each request, by its number and its texts; None: hang up without a word."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Service(Handler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.body())
             with lock:
                 service.asked.append(body)
                 service.priorities.add(self.headers["Priority"])
@@ -62,30 +63,9 @@ def scripted(say: Callable[[int, list[str]], Said | None]) -> Iterator[Scripted]
                 self.close_connection = True
                 return
             status, headers, content = said
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            self.answer(content, "application/json", status=status, headers=headers)
 
     lock = threading.Lock()
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Who has hung up may do so."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        service = Scripted(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield service
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Service) as url:
+        service = Scripted(url)
+        yield service

@@ -3,12 +3,10 @@
 import ast
 import contextlib
 import hashlib
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from playwright.sync_api import Locator, Response, expect
 
 from models.shapes import draw, scenes
+from support.answering import Handler, answering
 from support.images import saved
 from support.server import REPOSITORY, Server
 from support.tab import Tab
@@ -47,31 +46,17 @@ PAGE = f"""<!doctype html><html lang="en"><head><title>The house book</title></h
 PICTURE, BLUE = islice(scenes("on the page"), 2)
 
 
-class _Site(http.server.BaseHTTPRequestHandler):
+class _Site(Handler):
     def do_GET(self) -> None:
-        picture = self.path.endswith(".png")
-        body = saved(draw(PICTURE), "PNG") if picture else PAGE.encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "image/png" if picture else "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        if self.path.endswith(".png"):
+            self.answer(saved(draw(PICTURE), "PNG"), "image/png")
+        else:
+            self.answer(PAGE.encode())
 
 
-@contextlib.contextmanager
-def site() -> Iterator[str]:
+def site() -> contextlib.AbstractContextManager[str]:
     """A web site on this machine, with one page and one picture."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Site) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{serving.server_port}"
-        finally:
-            serving.shutdown()
-            thread.join()
+    return answering(_Site)
 
 
 @contextlib.contextmanager

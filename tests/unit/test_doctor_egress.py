@@ -1,11 +1,9 @@
 """`homelab-ai doctor --egress` among services that do what they must not, or say that they do not."""
 
 import hashlib
-import http.server
 import json
 import re
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -21,6 +19,7 @@ from homelab_ai.cli.doctor import egress
 from homelab_ai.cli.doctor.attempts import NothingSaidError, opener, outcome_of
 from homelab_ai.cli.doctor.forbidden import Forbidden
 from homelab_ai.settings import Settings
+from support.answering import Handler, answering
 from support.server import free_port
 
 KEY = "the-key-of-the-doctor"
@@ -30,40 +29,29 @@ Answer = tuple[int, str, str]
 Behaviour = Callable[[dict[str, Any]], Answer | None]
 
 
-class Villain(http.server.BaseHTTPRequestHandler):
+class Villain(Handler):
     """A service that behaves as a test wants."""
 
     behaves: ClassVar[Behaviour]
     asked: ClassVar[list[dict[str, Any]]]
 
     def do_POST(self) -> None:
-        wish = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        wish = json.loads(self.body())
         Villain.asked.append(wish)
         answer = Villain.behaves(wish)
         body: dict[str, Any] = {"text": "the page"}
         if answer:
             body = {"error": {"code": answer[1], "message": answer[2], "request_id": "-", "details": {}}}
-        text = json.dumps(body).encode()
-        self.send_response(answer[0] if answer else 200)
-        if answer and answer[0] == 429:
-            self.send_header("Retry-After", "0")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        status = answer[0] if answer else 200
+        headers = {"Retry-After": "0"} if status == 429 else {}
+        self.answer(json.dumps(body).encode(), "application/json", status=status, headers=headers)
 
 
 @pytest.fixture
 def villain() -> Iterator[str]:
     Villain.asked = []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Villain) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(Villain) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,6 @@
 """`homelab-ai doctor`: processor, GPU, clock, memory, folders and the hub, as they are on other machines."""
 
-import http.server
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from homelab_ai.cli.doctor.findings import Finding, Level
 from homelab_ai.models.device import Gpu, Processor
 from homelab_ai.models.memory import BYTES_PER_GB as GB
 from homelab_ai.settings import ResourcesSettings, Settings
+from support.answering import Handler, answering
 
 CARD = Gpu("GeForce", 12 * GB, 2 * GB)
 
@@ -144,7 +143,7 @@ def test_what_is_mounted_is_known() -> None:
     assert resources.filesystem(Path("/")) not in {"", "proc"}
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
+class Hub(Handler):
     astray = 0.0
 
     def do_HEAD(self) -> None:
@@ -152,18 +151,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.send_header("Date", self.date_time_string(time.time() - self.astray))
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def endpoint() -> Iterator[dict[str, str]]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}"}
-        server.shutdown()
-        thread.join()
+    with answering(Hub) as url:
+        yield {"HF_ENDPOINT": url}
 
 
 def test_a_hub_that_answers_tells_the_time_too(endpoint: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
