@@ -1,9 +1,12 @@
 """What several contract tests share: the service with settings of their own, and the shape of every error."""
 
+import asyncio
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.testclient import TestClient
@@ -34,6 +37,21 @@ def serving(
     app = create_app(whole, start_host=hosts or FakeHosts())
     with TestClient(app, base_url="http://localhost", client=(peer, 50000)) as client:
         yield client
+
+
+@contextmanager
+def asking(client: TestClient, held_by: asyncio.Event) -> Iterator[tuple[ThreadPoolExecutor, Callable[[], None]]]:
+    """Threads for requests beside the test, and what lets those go on that this event holds up.
+
+    They go on at the end in any case: an assertion that fails meanwhile would else wait for them, and never be seen.
+    """
+    assert client.portal
+    go_on = partial(client.portal.call, held_by.set)
+    with ThreadPoolExecutor() as pool:
+        try:
+            yield pool, go_on
+        finally:
+            go_on()
 
 
 def refused(response: Response, status: int, code: str) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 import asyncio
 import base64
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from contract.answers import bearer, is_uuid, key_entry, refused, serving
+from contract.answers import asking, bearer, is_uuid, key_entry, refused, serving
 from homelab_ai.captioning import decoder
 from homelab_ai.models.hosts.host import RunFailed
 from homelab_ai.settings import Settings
@@ -227,12 +226,11 @@ def test_what_is_one_request_too_many_is_not_even_decoded(settings: Settings) ->
     hosts, working = FakeHosts(), asyncio.Event()
     hosts.prepare = lambda host: setattr(host, "busy", working if host.plan.engine == decoder.ENGINE else None)
     resources = {"max_concurrent_requests": 1, "max_queued_requests": 0}
-    with serving(settings, hosts, resources=resources) as client, ThreadPoolExecutor() as pool:
+    with serving(settings, hosts, resources=resources) as client, asking(client, working) as (pool, go_on):
         first = pool.submit(ask, client, {"image": CAT})
         while not (hosts.started and hosts.started[0].runs):
             time.sleep(0.005)
         refused(ask(client, {"image": b64("image: dog")}), 503, "RESOURCE_EXHAUSTED")
-        assert client.portal
-        client.portal.call(working.set)
+        go_on()
         assert first.result().json()["caption"] == "a picture of cat"
     assert hosts.started[0].runs == [["image: cat"]]

@@ -9,7 +9,6 @@ import gzip
 import re
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from contract.answers import bearer, key_entry, refused, serving
+from contract.answers import asking, bearer, key_entry, refused, serving
 from homelab_ai import app
 from homelab_ai.crawling import images
 from homelab_ai.crawling.egress.guard import Guard
@@ -350,10 +349,10 @@ def test_a_slow_site_holds_neither_the_model_nor_the_decoder_and_requests_wait_i
     at_home: Callable[..., Any],
 ) -> None:
     hosts = FakeHosts()
-    go_on = asyncio.Event()
+    held = asyncio.Event()
     resources = {"max_concurrent_requests": 1, "max_queued_requests": 0}
-    with at_home(hosts, resources=resources) as home, ThreadPoolExecutor() as pool:
-        home.serve(saying(AN_IMAGE, after=go_on))
+    with at_home(hosts, resources=resources) as home, asking(home.client, held) as (pool, go_on):
+        home.serve(saying(AN_IMAGE, after=held))
         waiting = pool.submit(home.ask, CAT)
         while not home.internet.at_work:
             time.sleep(0.005)
@@ -362,7 +361,7 @@ def test_a_slow_site_holds_neither_the_model_nor_the_decoder_and_requests_wait_i
         assert home.ask(IN_BASE64).json()["caption"] == "a picture of dog"
         error = refused(home.ask(CAT), 503, "RESOURCE_EXHAUSTED")
         assert "wait for images" in error["message"]
-        home.call(go_on.set)
+        go_on()
         assert waiting.result().json()["caption"] == "a picture of cat"
 
 

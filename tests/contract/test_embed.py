@@ -5,7 +5,6 @@ import math
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -13,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from contract.answers import bearer, is_uuid, key_entry, refused, serving
+from contract.answers import asking, bearer, is_uuid, key_entry, refused, serving
 from homelab_ai.settings import Settings
 from support.hosts import DIMENSIONS, FakeHosts, vector_of
 
@@ -387,15 +386,14 @@ def test_too_many_requests_at_once_are_told_when_to_come_back(settings: Settings
     release = asyncio.Event()
     hosts.prepare = lambda host: setattr(host, "busy", release)
     resources = {"max_concurrent_requests": 1, "max_queued_requests": 1}
-    with serving(settings, hosts, resources=resources) as client, ThreadPoolExecutor() as pool:
+    with serving(settings, hosts, resources=resources) as client, asking(client, release) as (pool, go_on):
         waiting = [pool.submit(client.post, "/api/embed", json={"texts": ["a"]}) for _ in range(2)]
         while client.get("/api/models/minilm").json()["active_requests"] < 2:
             time.sleep(0.005)
         response = client.post("/api/embed", json={"texts": ["a"]})
         refused(response, 503, "RESOURCE_EXHAUSTED")
         assert int(response.headers["Retry-After"]) >= 1
-        assert client.portal
-        client.portal.call(release.set)
+        go_on()
         assert [answer.result().status_code for answer in waiting] == [200, 200]
         assert client.post("/api/embed", json={"texts": ["a"]}).status_code == 200
 

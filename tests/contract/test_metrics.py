@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from contract.answers import bearer, key_entry, serving
+from contract.answers import asking, bearer, key_entry, serving
 from homelab_ai.api.endpoints import Endpoints
 from homelab_ai.app import create_app
 from homelab_ai.models.hosts.host import HostDied, HostLoadFailed
@@ -221,18 +220,17 @@ def test_loads_that_fail_are_counted(client: TestClient, hosts: FakeHosts) -> No
 def test_what_is_under_way_is_seen(client: TestClient, hosts: FakeHosts) -> None:
     release = asyncio.Event()
     hosts.prepare = lambda host: setattr(host, "busy", release)
-    with ThreadPoolExecutor() as pool:
-        asking = [pool.submit(client.post, "/api/embed", json=EMBED)]
+    with asking(client, release) as (pool, go_on):
+        answers = [pool.submit(client.post, "/api/embed", json=EMBED)]
         while not any(host.runs for host in hosts.started):
             time.sleep(0.005)
-        asking += [pool.submit(client.post, "/api/embed", json=EMBED) for _ in range(2)]
+        answers += [pool.submit(client.post, "/api/embed", json=EMBED) for _ in range(2)]
         while (samples := read(client))["model_queued_requests"]["minilm",] != 2:
             time.sleep(0.005)
         assert samples["active_requests"] == {(): 3}
         assert samples["model_active_requests"]["minilm",] == 3
-        assert client.portal
-        client.portal.call(release.set)
-        assert [answer.result().status_code for answer in asking] == [200, 200, 200]
+        go_on()
+        assert [answer.result().status_code for answer in answers] == [200, 200, 200]
     assert read(client)["active_requests"] == {(): 0}
 
 

@@ -1,15 +1,15 @@
 """`GET /api/status`: the service at a glance, true to what happens, and shallow."""
 
 import asyncio
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from contract.answers import bearer, key_entry, serving
+from contract.answers import asking, bearer, key_entry, serving
 from homelab_ai.api.status import StatusResponse
 from homelab_ai.models.device import Gpu
 from homelab_ai.models.hosts.host import HostLoadFailed
@@ -98,17 +98,37 @@ def test_after_some_requests(client: TestClient, hosts: FakeHosts) -> None:
 def test_what_waits_is_the_depth_of_the_queue(client: TestClient, hosts: FakeHosts) -> None:
     release = asyncio.Event()
     hosts.prepare = lambda host: setattr(host, "busy", release)
-    with ThreadPoolExecutor() as pool:
-        asking = [pool.submit(client.post, "/api/embed", json=EMBED)]
+    with asking(client, release) as (pool, go_on):
+        answers = [pool.submit(client.post, "/api/embed", json=EMBED)]
         while not any(host.runs for host in hosts.started):
             time.sleep(0.005)
-        asking += [pool.submit(client.post, "/api/embed", json=EMBED) for _ in range(2)]
+        answers += [pool.submit(client.post, "/api/embed", json=EMBED) for _ in range(2)]
         while (status := read(client))["queue"]["depth"] != 2:
             time.sleep(0.005)
         assert status["requests"]["active"] == 3
-        assert client.portal
-        client.portal.call(release.set)
-        assert [answer.result().status_code for answer in asking] == [200, 200, 200]
+        go_on()
+        assert [answer.result().status_code for answer in answers] == [200, 200, 200]
+
+
+def test_all_of_an_answer_is_of_one_instant(
+    client: TestClient, hosts: FakeHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, being_asked = asyncio.Event(), threading.Event()
+    hosts.prepare = lambda host: setattr(host, "busy", release)
+
+    async def slow_gpus() -> list[Gpu]:
+        being_asked.set()
+        while not any(host.runs for host in hosts.started):
+            await asyncio.sleep(0.005)
+        return []
+
+    monkeypatch.setattr(client.app_state["gpus"], "now", slow_gpus)
+    with asking(client, release) as (pool, _):
+        status = pool.submit(read, client)
+        assert being_asked.wait(10)
+        pool.submit(client.post, "/api/embed", json=EMBED)
+        answer = status.result()
+        assert answer["models_loaded"] == answer["requests"]["active"] == 1
 
 
 def test_strangers_cannot_fill_the_list_of_errors(settings: Settings) -> None:

@@ -198,13 +198,14 @@ class StatusResponse(BaseModel):
 @router.get("/api/status", summary="The service at a glance", dependencies=[needs("read")], responses=errors())
 async def status(request: Request) -> StatusResponse:
     """Show what the service is doing and takes. Cheap, and loads nothing: made to be asked every few seconds."""
-    return await status_response(request, active=services_of(request.scope)["metrics"].requests.others_active)
+    return await status_response(request, looking_on=1)
 
 
-async def status_response(request: Request, *, active: int) -> StatusResponse:
-    """Say what the service is doing and takes; of requests at work, so many beside the one that asks."""
+async def status_response(request: Request, *, looking_on: int = 0) -> StatusResponse:
+    """Say what the service is doing and takes; so many of the requests at work only look on, and are left out."""
     services = services_of(request.scope)
-    gpus, models, counted = await services["gpus"].now(), services["models"], services["metrics"].requests
+    gpus = await services["gpus"].now()  # first: what follows is of one instant
+    models, counted = services["models"], services["metrics"].requests
     durations = services["metrics"].durations
     snapshots = [models.snapshot(model) for model in models.catalogue]
     totals, browser = counted.totals, services["crawling"].browser
@@ -231,7 +232,7 @@ async def status_response(request: Request, *, active: int) -> StatusResponse:
         queue=QueueStatus(depth=sum(snapshot.queued_requests for snapshot in snapshots), capacity=models.most_requests),
         requests=RequestsStatus(
             total=totals.total,
-            active=active,
+            active=max(0, counted.active - looking_on),
             succeeded=totals.succeeded,
             refused=totals.refused,
             failed=totals.failed,

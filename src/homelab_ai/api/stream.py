@@ -67,8 +67,7 @@ async def _events(request: Request) -> AsyncIterator[bytes]:
     version, line = 0, None
 
     async def look() -> tuple[StatusResponse, ModelsResponse]:
-        counted = services["metrics"].requests
-        return await status_response(request, active=counted.active), models_response(services["models"])
+        return await status_response(request), models_response(services["models"])
 
     yield _event("history", orjson.dumps(services["history"].told(), option=orjson.OPT_UTC_Z))
     while True:
