@@ -174,7 +174,18 @@ def test_head_ends_it_without_a_word(tmp_path: Path) -> None:
         process.stderr.close()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+ON_LINUX = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+
+
+@ON_LINUX
+@pytest.mark.parametrize("words", ["--help", "config show", "config check --json"])
+def test_every_command_says_that_the_disk_is_full(words: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(typed(*words.split()), stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"cannot write: No space left on device\n")
+
+
+@ON_LINUX
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_bytes(INPUT)
     limit = 1_000_000

@@ -1,5 +1,8 @@
 """`homelab-ai`: the command line."""
 
+import contextlib
+import errno
+
 import typer
 
 from homelab_ai.cli.bench import bench
@@ -41,4 +44,13 @@ def _commands() -> None:
 
 def main() -> None:
     """Run the command line."""
-    cli()
+    try:
+        with contextlib.ExitStack() as ended:
+            ended.callback(print, end="", flush=True)  # now: the interpreter, at its end, would say it its own way
+            cli()
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        from homelab_ai.cli.ending import output_failed  # noqa: PLC0415 - `serve` needs none of this
+
+        output_failed(error)  # of any other file it has been said which

@@ -42,12 +42,15 @@ def ending() -> Iterator[None]:
         raise typer.Exit(error.exit_status) from None
     except ServiceUnavailableError as error:
         raise refused(error) from None
-    except OSError as error:  # of a file it has been said which; so it is the output, on a disk that is full
-        _forget_output()
-        _say(f"cannot write: {error.strerror}")
-        raise typer.Exit(1) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def output_failed(error: OSError) -> NoReturn:
+    """End the program, whose output is on a disk that is full."""
+    _forget_output()
+    _say(f"cannot write: {error.strerror}")
+    sys.exit(1)
 
 
 def _terminated(*_: object) -> NoReturn:
