@@ -20,9 +20,9 @@ run: ## set up and serve on 127.0.0.1:8000 (PORT=8001: another port; GPU=1: with
 		HOMELAB_AI__SECURITY__ALLOW_LOCALHOST="$${HOMELAB_AI__SECURITY__ALLOW_LOCALHOST:-true}" \
 		$(BIN)/python -m homelab_ai serve --host 127.0.0.1 $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: ## set up and run every test that this machine can run (a quarter of an hour; ARGS go to pytest)
+test: ## set up and run every test that this machine can run (ten to twenty minutes; ARGS go to pytest)
 	@$(SETUP) dev
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec bash scripts/test $(ARGS)
 
 e2e: ## build the image and try it in containers (ten minutes; CONTAINER_ENGINE=podman: not docker)
 	@$(SETUP) dev
