@@ -18,11 +18,9 @@ def test_every_field_is_documented() -> None:
     assert {"url", *rows} == CrawlRequest.model_fields.keys()
 
 
-def test_the_configuration_shown_is_one() -> None:
+def test_the_ports_shown_are_those_of_the_settings() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", CRAWLING, re.DOTALL)
-    shown = yaml.safe_load(block)["crawl"]
-    CrawlSettings.model_validate(shown)
-    assert shown["allow_ports"] == list(CrawlSettings().allow_ports)
+    assert yaml.safe_load(block)["crawl"]["allow_ports"] == list(CrawlSettings().allow_ports)
 
 
 def test_every_setting_that_is_named_exists() -> None:
