@@ -7,13 +7,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 from starlette.testclient import TestClient
 
+from homelab_ai.api import stream
 from homelab_ai.api.status import StatusResponse
+from support.documents import document, in_backticks
 from support.exposition import LABELS
 from support.server import REPOSITORY
 
@@ -99,6 +102,37 @@ def test_every_alert_is_documented_and_says_what_to_do() -> None:
 def test_every_field_of_the_status_is_documented() -> None:
     rows = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", MONITORING.partition("## Prometheus")[0], re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)} == StatusResponse.model_fields.keys()
+
+
+def test_the_fields_within_them_are_documented_in_the_same_row() -> None:
+    rows = {name: row for row in document("docs/monitoring.md").table("field", "what it says") for name in named(row)}
+    for name, field in StatusResponse.model_fields.items():
+        inner = [*get_args(field.annotation), field.annotation][0]
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            assert inner.model_fields.keys() <= {*in_backticks(rows[name]["what it says"])}, name
+
+
+def named(row: dict[str, str]) -> list[str]:
+    """The names in its first cell."""
+    return in_backticks(next(iter(row.values())))
+
+
+def test_every_event_of_the_stream_is_documented() -> None:
+    documented = [
+        name for row in document("docs/monitoring.md").table("event", "when", "what it holds") for name in named(row)
+    ]
+    assert documented == ["history", "status", "models", "log"]
+    assert {*documented} == {*re.findall(r'_event\("(\w+)"', Path(stream.__file__).read_text())}
+
+
+def test_every_part_of_server_timing_is_documented() -> None:
+    code = "".join(path.read_text() for path in (REPOSITORY / "src" / "homelab_ai").rglob("*.py"))
+    parts = {*re.findall(r'timing\.add\("(\w+)"', code)}
+    parts |= {
+        name for told in re.findall(r'"seconds": \{(.*?)\}', code, re.DOTALL) for name in re.findall(r'"(\w+)":', told)
+    }
+    rows = document("docs/monitoring.md").table("part", "what it is")
+    assert {name for row in rows for name in named(row)} == parts
 
 
 def test_widgets_ask_for_fields_that_there_are() -> None:
