@@ -59,9 +59,9 @@ class Document:
 
 
 def documents() -> list[Document]:
-    """README.md, and everything in docs/."""
+    """README.md, and everything in docs/ that is plain Markdown: what holds directives is for a site alone."""
     names = ["README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md")))]
-    return [document(name) for name in names]
+    return [each for each in map(document, names) if not any(block.language.startswith("{") for block in each.blocks)]
 
 
 @cache
