@@ -191,6 +191,16 @@ def test_the_command_takes_what_stands_in_the_text() -> None:
         command_lines.check(arguments)
 
 
+def test_every_module_that_is_run_is_there() -> None:
+    named = {
+        name
+        for each in documents()
+        for name in re.findall(r"python -m ((?:benchmarks|demo|homelab_ai)[.\w]*)", each.text)
+    }
+    assert len(named) > 5
+    assert [name for name in named if not importlib.util.find_spec(name)] == []
+
+
 # --- what is shown of answers
 
 

@@ -5,6 +5,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.shapes import SHAPES
 from homelab_ai.embedding.engines import gate
 from homelab_ai.models import memory
 from homelab_ai.models.files import places
@@ -73,6 +74,11 @@ def test_what_is_said_of_settings_is_true() -> None:
     assert TextEmbeddingModel.model_fields.keys() - named - unsaid == set()
     assert unsaid - {"enabled"} <= {word for code in MODELS.code for word in re.findall(r"\w+", code)}
     assert ImageCaptionModel.model_fields.keys() <= TextEmbeddingModel.model_fields.keys()
+
+
+def test_what_was_measured_can_be_measured() -> None:
+    measured = MODELS.table("of the shape of", "weights", "just loaded", "after texts of all words")
+    assert {row["of the shape of"] for row in measured} == {shape.like for shape in SHAPES.values()}
 
 
 def test_the_packaged_model_is_the_only_one() -> None:
