@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from homelab_ai.models.timing import Timing
 from homelab_ai.settings import Settings
 from support import command_lines
 from support.documents import Block, document, documents
-from support.likeness import differences, parsed, printed_alike
+from support.likeness import but_for_figures, differences, parsed, printed_alike, with_the_same_head
 from support.rehearsal import Rehearsal, rehearsal
 from support.server import REPOSITORY
 from unit.test_errors import EVERY
@@ -34,7 +35,9 @@ BLOCKS = [block for each in documents() for block in each.blocks]
 BEFORE = dict(zip(BLOCKS[1:], BLOCKS[:-1], strict=True))
 """The block before each, whatever document that is in."""
 
-NOT_DONE = {
+Table = dict[tuple[str, str], str]
+
+NOT_DONE: Table = {
     ("README.md", "docker build -t homelab-ai-api ."): "Docker, and ten minutes: tests/container does it",
     ("README.md", "make run"): "sets this machine up",
     ("README.md", ".venv/bin/homelab-ai serve --host 0.0.0.0"): "listens to the network",
@@ -54,7 +57,7 @@ NOT_DONE = {
 }
 """Blocks for a shell that no test can do, by their document and how they begin, and why. They are held to the code."""
 
-PROVEN_ELSEWHERE = {
+PROVEN_ELSEWHERE: Table = {
     ("docs/deployment.md", "# api_keys.yaml"): "docs/test_deployment.py::test_the_keys_that_it_shows_can_be_used",
     (
         "docs/logging.md",
@@ -69,26 +72,31 @@ PROVEN_ELSEWHERE = {
 """Blocks that only one test understands."""
 
 
-def of(*languages: str) -> pytest.MarkDecorator:
-    """All blocks of these languages but those that are proven elsewhere, one by one."""
-    chosen = [block for block in BLOCKS if block.language in languages and not listed(block, PROVEN_ELSEWHERE)]
+def of(language: str, *, but: Table = PROVEN_ELSEWHERE) -> pytest.MarkDecorator:
+    """All blocks of a language but those that a table lists, one by one."""
+    chosen = [block for block in BLOCKS if block.language == language and not listed(block, but)]
     return pytest.mark.parametrize("block", chosen, ids=map(str, chosen))
 
 
-def listed(block: Block, table: dict[tuple[str, str], str]) -> tuple[str, str] | None:
+def listed(block: Block, table: Table) -> tuple[str, str] | None:
     """Its entry in one of the tables, which is the longest that fits."""
     found = [key for key in table if key[0] == block.document and block.text.startswith(key[1])]
     return max(found, key=lambda key: len(key[1]), default=None)
 
 
 @pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Block], str]]:
-    """What a block prints, where all blocks of its document are done that can be."""
+def doing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
     with rehearsal(tmp_path_factory.mktemp("rehearsal")) as doing:
-        do_all = cache(lambda name, language: _all_done(doing, name, language))
-        yield lambda block: do_all(block.document, block.language)[block]
+        yield doing
+
+
+@pytest.fixture(scope="module")
+def rehearsed(doing: Rehearsal) -> Callable[[Block], str]:
+    """What a block prints, where all blocks of its document are done that can be."""
+    do_all = cache(lambda name, language: _all_done(doing, name, language))
+    return lambda block: do_all(block.document, block.language)[block]
 
 
 def _all_done(doing: Rehearsal, name: str, language: str) -> dict[Block, str]:
@@ -121,7 +129,7 @@ def test_there_is_a_rule_for_it(block: Block) -> None:
 
 
 @pytest.mark.parametrize("table", [NOT_DONE, PROVEN_ELSEWHERE], ids=["not done", "proven elsewhere"])
-def test_the_tables_name_what_there_is(table: dict[tuple[str, str], str]) -> None:
+def test_the_tables_name_what_there_is(table: Table) -> None:
     assert {listed(block, table) for block in BLOCKS} - {None} == table.keys()
 
 
@@ -160,10 +168,8 @@ def _check_names(text: str) -> None:
         assert new_key().startswith(key)
 
 
-@of("bash")
+@of("bash", but=NOT_DONE)
 def test_it_can_be_done(block: Block, rehearsed: Callable[[Block], str]) -> None:
-    if listed(block, NOT_DONE):
-        return
     last = rehearsed(block).strip().rpartition("\n")[2]
     if shown := shown_after(block, "text"):
         assert printed_alike(shown.text, rehearsed(block))
@@ -176,6 +182,34 @@ def test_the_command_takes_what_is_typed(block: Block) -> None:
     assert typed
     for arguments in command_lines.of_ours("\n".join(typed)):
         command_lines.check(arguments)
+
+
+TYPED: dict[str, Callable[[str, str], bool]] = {
+    "homelab-ai add text_embedding mine": printed_alike,
+    "homelab-ai load mine": but_for_figures,
+    "homelab-ai ls": with_the_same_head,
+    "homelab-ai ps": with_the_same_head,
+    "homelab-ai change nomic-embed-text": printed_alike,
+    "homelab-ai unload mine": but_for_figures,
+    "homelab-ai rm mine": lambda shown, real: shown.splitlines()[-1] == real.strip(),  # nobody is asked in a pipe
+    "homelab-ai key ls": with_the_same_head,
+    "homelab-ai embed --similar": printed_alike,
+    "homelab-ai config check": printed_alike,
+}
+"""How what is typed begins, in an order in which it can be done, and how alike what is shown has to be."""
+
+
+def test_the_command_prints_what_is_shown(doing: Rehearsal) -> None:
+    parts = [
+        (block, *part.partition("\n")[::2])
+        for block in BLOCKS
+        if block.language == "console"
+        for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]
+    ]
+    for begins, alike in TYPED.items():
+        block, typed, shown = next(part for part in parts if part[1].startswith(begins))
+        (printed,) = doing.in_shell([replace(block, text=f"{typed} 2>&1 || true")])
+        assert alike(shown, printed), f"{block}: {typed}\n{printed}"
 
 
 def test_the_command_takes_what_stands_in_the_text() -> None:

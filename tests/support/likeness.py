@@ -35,6 +35,17 @@ def _near(shown: Any, real: Any) -> bool:
     return bool(shown == real or (isinstance(shown, float) and abs(shown - real) <= _VECTORS_DIFFER_BY))
 
 
+def but_for_figures(shown: str, real: str) -> bool:
+    """Whether two texts are the same but for white space and all numbers."""
+    number = re.compile(r"\d+(\.\d+)?")
+    return number.sub("#", shown).split() == number.sub("#", real).split()
+
+
+def with_the_same_head(shown: str, real: str) -> bool:
+    """Whether two tables have the same columns."""
+    return shown.splitlines()[0].split() == real.splitlines()[0].split()
+
+
 def printed_alike(shown: str, real: str) -> bool:
     """Whether two texts are the same but for white space and the last digits of fractions."""
     fraction = re.compile(r"-?\d+\.\d*")

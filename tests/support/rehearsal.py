@@ -158,7 +158,7 @@ def rehearsal(folder: Path) -> Iterator[Rehearsal]:
 
 
 def _furnish(reader: Path) -> None:
-    """The command, other programs, a picture, and the data folder of a service that has run here and does not now."""
+    """The command, other programs, a picture, a faulty configuration, and what a service has left that ran here."""
     (reader / ".venv" / "bin").mkdir(parents=True)
     (reader / "bin").mkdir()
     command = reader / ".venv" / "bin" / "homelab-ai"
@@ -170,4 +170,5 @@ def _furnish(reader: Path) -> None:
             (reader / "bin" / program).symlink_to(found)
     (reader / ".curlrc").write_text('write-out = "\\n"\n')  # each answer in a line of its own
     (reader / "photo.jpg").write_bytes(picture())
+    (reader / "config.yaml").write_text("server:\n  prot: 8001\nresources:\n  max_memory_gb: 4 GB\n")
     State.open(reader / "data").close()
