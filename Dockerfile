@@ -58,10 +58,9 @@ RUN chmod -R u=rwX,go=rX main.py config.example.yaml LICENSE src bin && \
     .venv/bin/python -m compileall -q main.py src && \
     mkdir -m 1777 data models
 
-ARG VERSION=0.1.0
+# The version, and where it comes from, are added to those of a release.
 LABEL org.opencontainers.image.title="homelab-ai-api" \
       org.opencontainers.image.description="Embeddings, image captions and readable web pages for every app in a home" \
-      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="MIT"
 
 # HOME: a user who is only a number has none. UVICORN_*: as `homelab-ai serve` has it. NVIDIA_*: what the GPU image asks

@@ -1,13 +1,11 @@
 """What the image promises before there is a service in it: its contract, and who a container runs as."""
 
 import os
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from support.container import Engine
-from support.server import REPOSITORY
 
 WHO = "id -u; id -g; id -G; umask; date +%Z; grep CapEff /proc/self/status"
 NOTHING = "CapEff:\t0000000000000000"
@@ -15,14 +13,12 @@ NO_CAPABILITIES = ("--cap-drop", "ALL")
 
 
 def test_it_is_the_container_of_the_design(engine: Engine, image: str) -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     found = engine.inspect("image", image)
     config = found["Config"]
     assert config["Cmd"] == ["uvicorn", "main:app", "--host", "0.0.0.0", "--port", "8000"]
     assert config["ExposedPorts"].keys() == {"8000/tcp"}
     assert config["Volumes"].keys() == {"/app/data", "/app/models"}
     assert config["WorkingDir"] == "/app"
-    assert config["Labels"]["org.opencontainers.image.version"] == project["version"]
     assert (config.get("Healthcheck") or found["Healthcheck"])["Test"] == ["CMD", "/app/bin/healthcheck"]
     assert found["Size"] < 2.4 * 1000**3
 

@@ -4,6 +4,8 @@ import re
 import tomllib
 from fnmatch import fnmatchcase
 
+import yaml
+
 from support.server import REPOSITORY
 from support.tools import passes
 
@@ -40,7 +42,6 @@ def test_it_copies_what_is_sent_to_the_engine_and_no_more_is_sent() -> None:
 
 def test_its_arguments_are_those_of_the_project() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert default("VERSION") == project["version"]
     assert {*default("EXTRAS").split(",")} <= project["optional-dependencies"].keys()
     assert f"PYTORCH_INDEX:-{default('PYTORCH_INDEX')}}}" in (REPOSITORY / "scripts" / "setup").read_text()
     assert default("BASE") == "debian:bookworm-slim"
@@ -50,3 +51,10 @@ def test_the_gpu_image_is_built_from_the_base_of_the_design() -> None:
     arguments = "--build-arg BASE=nvidia/cuda:12.1.0-runtime-ubuntu22.04 --build-arg TORCH=cu126"
     for name in ("Dockerfile", "deploy/compose.gpu.yaml", "docs/deployment.md"):
         assert arguments in (REPOSITORY / name).read_text(), name
+    release = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "release.yml").read_text())
+    (built,) = (
+        image["arguments"]
+        for image in release["jobs"]["build"]["strategy"]["matrix"]["include"]
+        if image["name"] == "gpu-amd64"
+    )
+    assert [f"--build-arg {argument}" for argument in built.splitlines()] == re.findall(r"--build-arg \S+", arguments)
