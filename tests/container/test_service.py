@@ -115,15 +115,35 @@ def page(client: httpx.Client, address: str) -> httpx.Response:
     return client.post("/api/crawl", json={"url": address, "wait_for_js": True, "screenshot": True})
 
 
+def described(client: httpx.Client) -> str:
+    picture = saved(Image.new("RGB", (64, 64), "white"), "PNG")
+    answer = client.post("/api/caption", files={"image": ("picture.png", picture, "image/png")})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["caption"])
+
+
+def test_what_it_weighs(service: Container, client: httpx.Client) -> None:
+    """The first of all, for what it loads stays. `make e2e ARGS="-s -k 'weighs or stopped'"` shows the figures."""
+    idle = service.memory_bytes
+    print(f"\nready after {service.seconds_to_ready:.2f} s, idle {idle / 1e6:.0f} MB")
+    for what, ask in (
+        ("an embedding", vector),
+        ("a caption", described),
+        ("a page", lambda c: page(c, "http://site:8080/")),
+    ):
+        begin = time.monotonic()
+        ask(client)
+        print(f"{what}: {time.monotonic() - begin:.2f} s, then {service.memory_bytes / 1e6:.0f} MB")
+    assert idle < 100e6
+    assert service.memory_bytes < 1e9
+
+
 def test_it_embeds(client: httpx.Client) -> None:
     assert len(vector(client)) == 384
 
 
 def test_it_describes_an_image(client: httpx.Client) -> None:
-    picture = saved(Image.new("RGB", (64, 64), "white"), "PNG")
-    answer = client.post("/api/caption", files={"image": ("picture.png", picture, "image/png")})
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["caption"]
+    assert described(client)
 
 
 def test_it_reads_the_page_that_the_configuration_opens_and_no_other_of_its_network(
@@ -208,7 +228,8 @@ def test_it_is_stopped_in_under_ten_seconds(service: Container, client: httpx.Cl
     page(client, "http://site:8080/")
     begin = time.monotonic()
     service.engine.run("stop", "--time", "30", service.id)
-    assert time.monotonic() - begin < 10
+    print(f"\nstopped in {(took := time.monotonic() - begin):.2f} s")
+    assert took < 10
     status = service.engine.inspect("container", service.id)["State"]["ExitCode"]
     assert status in {0, 128 + signal.SIGTERM}
     assert "Traceback" not in service.logs

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from support.server import REPOSITORY, free_port
 
 USER = os.getuid() or 4242
 """Who the service runs as: somebody who may write to what the tests have made."""
+
+_UNITS = {"B": 1, "kB": 1e3, "KiB": 2**10, "MB": 1e6, "MiB": 2**20, "GB": 1e9, "GiB": 2**30}
 
 
 class Engine:
@@ -56,6 +59,8 @@ class Container:
         self.engine = engine
         self.port = free_port()  # the same after a restart, which one that the engine chooses is not
         published = ("--publish", f"127.0.0.1:{self.port}:8000")
+        self.seconds_to_ready: float | None = None
+        self._begun = time.monotonic()
         self.id = engine.run("run", "--detach", *published, *options, image, *command).stdout.strip()
 
     def __enter__(self) -> Self:
@@ -70,6 +75,14 @@ class Container:
     def logs(self) -> str:
         done = self.engine.run("logs", self.id)
         return done.stdout + done.stderr
+
+    @property
+    def memory_bytes(self) -> float:
+        """What it takes, as its engine tells whoever asks."""
+        told = self.engine.run("stats", "--no-stream", "--format", "{{.MemUsage}}", self.id).stdout
+        usage = re.match(r"([\d.]+)(\w+) /", told)
+        assert usage, told
+        return float(usage[1]) * _UNITS[usage[2]]
 
     def exec(
         self, *command: str, check: bool = True, environment: dict[str, str] | None = None
@@ -87,6 +100,7 @@ class Container:
             while time.monotonic() < deadline:
                 with contextlib.suppress(httpx.TransportError):
                     if client.get("/ready").status_code == 200:
+                        self.seconds_to_ready = self.seconds_to_ready or time.monotonic() - self._begun
                         return
                 time.sleep(0.05)
         raise AssertionError(f"not ready after {seconds} s:\n{self.logs}")
