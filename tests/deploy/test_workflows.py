@@ -33,10 +33,11 @@ def needed(jobs: dict[str, Any], job: str) -> Iterator[str]:
 def test_github_accepts_the_workflows() -> None:
     assert [*WORKFLOWS] == ["release", "test"]
     passes("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *FOLDER.glob("*.yml"))
+    passes("check-jsonschema", "--builtin-schema", "vendor.dependabot", FOLDER.parent / "dependabot.yml")
 
 
 def test_zizmor_finds_no_hole_in_the_workflows() -> None:
-    passes("zizmor", "--offline", "--no-progress", FOLDER)
+    passes("zizmor", "--offline", "--no-progress", FOLDER.parent)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
