@@ -11,11 +11,9 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, TypeAdapter
-from pydantic.fields import FieldInfo
 
 from homelab_ai.settings.source import LIVE
-from homelab_ai.settings.tree import Settings
-from homelab_ai.settings.values import Mark, model_within
+from homelab_ai.settings.walk import Setting, walk
 
 _WIDTH = 100
 _INTRODUCTION = """\
@@ -41,7 +39,7 @@ def example_configuration() -> str:
     """Return the text of config.example.yaml."""
     text = _INTRODUCTION.format(live=", ".join(LIVE))
     introduction = "\n#\n".join("\n".join(_comment(part, 0)) for part in text.split("\n\n"))
-    return "\n".join([introduction, *_group(Settings(), depth=0, reserved=False)]) + "\n"
+    return "\n".join([introduction, *(line for setting in walk() for line in _lines(setting))]) + "\n"
 
 
 def flow(value: Any) -> str:
@@ -56,34 +54,8 @@ def flow(value: Any) -> str:
     )
 
 
-def _group(part: BaseModel, *, depth: int, reserved: bool) -> Iterator[str]:
-    for name, field in type(part).model_fields.items():
-        value = getattr(part, name)
-        inert = reserved or Mark.RESERVED in field.metadata
-        if depth == 0:
-            yield ""
-        if isinstance(value, BaseModel):
-            yield from _comment(field.description or "", depth)
-            yield f"{_indent(depth)}{name}:"
-            yield from _group(value, depth=depth + 1, reserved=inert)
-        else:
-            yield from _comment(_described(field, inert=inert), depth)
-            yield from _entry_reference(field, depth=depth, reserved=inert)
-            yield from _assignment(name, value, depth)
-
-
-def _entry_reference(field: FieldInfo, *, depth: int, reserved: bool) -> Iterator[str]:
-    entry = model_within(field.annotation)
-    if entry is None:
-        return
-    yield from _comment("Each entry has:", depth)
-    for name, inner in entry.model_fields.items():
-        default = "required" if inner.is_required() else f"default {flow(inner.get_default(call_default_factory=True))}"
-        inert = reserved or Mark.RESERVED in inner.metadata
-        yield from _comment(f"{name} ({default}): {_described(inner, inert=inert)}", depth, bullet=True)
-
-
-def _assignment(name: str, value: Any, depth: int) -> Iterator[str]:
+def assignment(name: str, value: Any, depth: int = 0) -> Iterator[str]:
+    """Yield the lines that give a setting its value."""
     entries = [entry for entry in value if isinstance(entry, BaseModel)] if isinstance(value, tuple) else []
     if not entries:
         yield f"{_indent(depth)}{name}: {flow(value)}"
@@ -95,8 +67,29 @@ def _assignment(name: str, value: Any, depth: int) -> Iterator[str]:
             yield f"{_indent(depth + 1)}{'- ' if position == 0 else '  '}{inner}: {flow(inner_value)}"
 
 
-def _described(field: FieldInfo, *, inert: bool) -> str:
-    return f"{field.description}{_NO_EFFECT if inert else ''}"
+def _lines(setting: Setting) -> Iterator[str]:
+    depth = len(setting.place) - 1
+    if depth == 0:
+        yield ""
+    if setting.is_section:
+        yield from _comment(setting.field.description or "", depth)
+        yield f"{_indent(depth)}{setting.name}:"
+    else:
+        yield from _comment(_described(setting), depth)
+        yield from _entry_reference(setting, depth)
+        yield from assignment(setting.name, setting.default, depth)
+
+
+def _entry_reference(setting: Setting, depth: int) -> Iterator[str]:
+    for position, inner in enumerate(setting.of_entries()):
+        if position == 0:
+            yield from _comment("Each entry has:", depth)
+        default = "required" if inner.field.is_required() else f"default {flow(inner.default)}"
+        yield from _comment(f"{inner.name} ({default}): {_described(inner)}", depth, bullet=True)
+
+
+def _described(setting: Setting) -> str:
+    return f"{setting.field.description}{_NO_EFFECT if setting.reserved else ''}"
 
 
 def _comment(text: str, depth: int, *, bullet: bool = False) -> list[str]:

@@ -10,15 +10,15 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+from types import NoneType
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from homelab_ai.settings.tree import Settings
-from homelab_ai.settings.values import Mark, Place, model_within, spell
+from homelab_ai.settings.values import Mark, Place, model_within, plain_types, spell
 from homelab_ai.settings.yaml import Document, YamlProblem, read_yaml
 
 PREFIX = "HOMELAB_AI__"
@@ -193,7 +193,7 @@ def _read_variable(variable: str, text: str, place: Place, *, from_file: bool) -
     hidden = from_file or is_confidential(place)
     if from_file:
         text = _text_of_file(text)
-    types = set(_plain_types(_KNOWN[place].annotation))
+    types = set(plain_types(_KNOWN[place].annotation))
     if types <= {str, Path}:
         return _Override(variable, text, hidden)
     if types <= {str, Path, NoneType}:
@@ -212,16 +212,6 @@ def _text_of_file(path: str) -> str:
         raise _VariableError("the file that it names is not UTF-8 text") from None
     except OSError as error:
         raise _VariableError(f"the file that it names cannot be read: {error.strerror}") from None
-
-
-def _plain_types(annotation: Any) -> Iterator[Any]:
-    if get_origin(annotation) in {Union, UnionType}:
-        for choice in get_args(annotation):
-            yield from _plain_types(choice)
-    elif get_origin(annotation) is Annotated:
-        yield from _plain_types(get_args(annotation)[0])
-    else:
-        yield annotation
 
 
 def _unknown_variable(name: str) -> str:
@@ -269,19 +259,24 @@ _EXPECTED = {
 }
 
 
+def expectation(details: ErrorDetails, *, hidden: bool = False) -> str:
+    """Return what would have been right, without what was found; `hidden`, without any part of it."""
+    if details["type"] == "refused":
+        return str(details["ctx"]["discreet" if hidden else "why"])
+    return _EXPECTED.get(details["type"], details["msg"])
+
+
 def _message(details: ErrorDetails, place: Place, *, hidden: bool = False) -> str:
     hidden = hidden or is_confidential(place)
     kind = details["type"]
-    if kind == "refused":
-        return str(details["ctx"]["discreet" if hidden else "why"])
     if kind == "extra_forbidden":
         nearest = _nearest(place, _KNOWN.keys())
         if nearest is None:
             return "unknown setting"
         sibling = nearest[:-1] == _anywhere(place[:-1])
         return f"unknown setting; did you mean {nearest[-1] if sibling else spell(nearest)}?"
-    expected = _EXPECTED.get(kind, details["msg"])
-    return expected if hidden or kind == "missing" else f"{expected}, got {_shown(details['input'])}"
+    expected = expectation(details, hidden=hidden)
+    return expected if hidden or kind in {"missing", "refused"} else f"{expected}, got {_shown(details['input'])}"
 
 
 _LONGEST_SHOWN = 60
@@ -316,6 +311,11 @@ def _names_below(model: type[BaseModel], above: Place = ()) -> Iterator[tuple[Pl
         inner = model_within(field.annotation)
         if inner:
             yield from _names_below(inner, place if inner is field.annotation else (*place, 0))
+
+
+def variable_of(place: Place) -> str:
+    """Return the variable that sets a setting."""
+    return PREFIX + _variable(place)
 
 
 def _variable(place: Place) -> str:

@@ -1,9 +1,9 @@
 """Everything an operator can set, as one frozen tree with its defaults.
 
-`loading` fills the tree from config.yaml and the environment, `example` turns it into
-config.example.yaml, and every other module is handed the part that it needs. So each field is written down once, here:
-its name, its type (the kinds of value live in `values`), its default, and a description for the person who
-edits the file at home.
+`loading` fills the tree from config.yaml and the environment, `example` and `reference` turn it into
+config.example.yaml and docs/configuration.md, and every other module is handed the part that it needs. So each field is
+written down once, here: its name, its type (the kinds of value live in `values`), its default, and a description for
+the person who edits the file at home.
 """
 
 from pathlib import Path

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -52,6 +53,17 @@ def model_within(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for inner in get_args(annotation) if (model := model_within(inner))), None)
+
+
+def plain_types(annotation: Any) -> Iterator[Any]:
+    """Yield the types of which a value may be one, without what is said about them."""
+    if get_origin(annotation) in {Union, UnionType}:
+        for choice in get_args(annotation):
+            yield from plain_types(choice)
+    elif get_origin(annotation) is Annotated:
+        yield from plain_types(get_args(annotation)[0])
+    else:
+        yield annotation
 
 
 def mismatch(phrase: str) -> PydanticCustomError:
@@ -126,19 +138,20 @@ AmountOrAuto = Annotated[
 Delay = Annotated[float, Field(ge=0, le=3600), expecting("a number from 0 to 3600")]
 Port = Annotated[int, Field(ge=1, le=65535), expecting("a whole number from 1 to 65535")]
 
-_QUOTES = "(a number or a word like yes, no or null needs quotes)"
-AnyText = Annotated[str, expecting(f"text {_QUOTES}")]
+QUOTES = "(a number or a word like yes, no or null needs quotes)"
+"""What a phrase ends with where YAML could read a text as something else."""
+AnyText = Annotated[str, expecting(f"text {QUOTES}")]
 Text = Annotated[
     str,
     Field(pattern=r"^[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"),
-    expecting(f"text on one line {_QUOTES}"),
+    expecting(f"text on one line {QUOTES}"),
 ]
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 Label = Annotated[
     str,
     # Without what a terminal obeys, and what turns the order of a line around.
     Field(pattern=rf"^[^\x20{_UNSEEN}](?:[^{_UNSEEN}]{{0,62}}[^\x20{_UNSEEN}])?$"),
-    expecting(f"a name of at most 64 characters {_QUOTES}"),
+    expecting(f"a name of at most 64 characters {QUOTES}"),
 ]
 ModelId = Annotated[
     str,
@@ -223,7 +236,7 @@ ALL_BUT_ADMIN: tuple[Literal["embed", "caption", "crawl", "read"], ...] = ("embe
 
 def _folder(value: Any) -> Path:
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise mismatch(f"the path of a folder {_QUOTES}")
+        raise mismatch(f"the path of a folder {QUOTES}")
     try:
         return Path(value).expanduser()
     except RuntimeError:
