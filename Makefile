@@ -1,10 +1,11 @@
 # Every target does its own set-up: a bare Debian or Ubuntu with Python 3.11+, git and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e soak lint demo bench load clean
+.PHONY: help run test e2e soak lint docs demo bench load clean
 
 PORT ?=
 BIN := .venv/bin
 SETUP := bash scripts/setup
+SITE := build/site
 
 # .venv alone decides what is imported.
 unexport PYTHONHOME PYTHONPATH
@@ -44,6 +45,12 @@ lint: ## check style, imports and types
 	$(BIN)/ruff format --check
 	PYTHONPATH=src $(BIN)/lint-imports
 	$(BIN)/mypy
+
+# All of it each time: of a page that has not changed, Sphinx would not warn again.
+docs: ## build the documentation as a site, into build/site
+	@$(SETUP) dev
+	@$(BIN)/python -m sphinx -E -W -q -d $(SITE)/../doctrees docs $(SITE)
+	@echo "== the site: $(SITE)/index.html"
 
 demo: ## start the service, embed eight sentences, show which are alike
 	@$(SETUP) run

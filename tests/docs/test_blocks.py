@@ -42,6 +42,7 @@ NOT_DONE: Table = {
     ("README.md", "make run"): "sets this machine up",
     ("README.md", ".venv/bin/homelab-ai serve --host 0.0.0.0"): "listens to the network",
     ("README.md", "make test"): "is what runs this",
+    ("docs/contributing.md", "uv venv && source"): "sets an environment up",
     ("docs/crawling.md", ".venv/bin/homelab-ai doctor --egress"): "tests/e2e/test_doctor.py, in a network of its own",
     ("docs/crawling.md", "docker run --user 1000"): "Docker",
     ("docs/deployment.md", "docker build -t homelab-ai-api ."): "Docker: tests/container does it",

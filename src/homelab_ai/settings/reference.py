@@ -57,6 +57,9 @@ HOMELAB_AI__SECURITY__IP_ALLOWLIST='[192.168.1.0/24, 127.0.0.1]'
 With `_FILE` at its end, a variable names a file that holds the value, such as a Docker secret, and no message quotes
 what is in there: `HOMELAB_AI__SECURITY__RATE_LIMIT_URL_FILE=/run/secrets/redis`.
 
+Where the service listens, the command that starts it may say last: `homelab-ai serve --host --port`, `make run` (always
+on 127.0.0.1), and `uvicorn main:app`, which knows its own options only.
+
 ## Changes while it runs
 
 The service reads the file anew when it changes. What takes effect **without a restart** does so within two seconds, all
