@@ -51,6 +51,8 @@ NOT_DONE: Table = {
     ("docs/deployment.md", "cosign verify"): "a release that is published",
     ("docs/deployment.md", "docker buildx imagetools"): "a release that is published",
     ("docs/deployment.md", "gh release download"): "a release that is published",
+    ("docs/deployment.md", "docker exec"): "Docker",
+    ("docs/deployment.md", "docker cp"): "Docker",
     ("docs/deployment.md", "docker stop ai"): "Docker",
     ("docs/deployment.md", "docker rm -f ai"): "Docker",
     ("docs/deployment.md", "docker run --rm -i"): "Docker",
