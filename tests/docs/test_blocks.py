@@ -54,8 +54,6 @@ NOT_DONE: Table = {
     ("docs/deployment.md", "docker exec"): "Docker",
     ("docs/deployment.md", "docker cp"): "Docker",
     ("docs/deployment.md", "docker stop ai"): "Docker",
-    ("docs/deployment.md", "docker rm -f ai"): "Docker",
-    ("docs/deployment.md", "docker run --rm -i"): "Docker",
     ("docs/deployment.md", "kubectl apply -k deploy/kubernetes"): "Kubernetes",
     ("docs/deployment.md", "sudo make -C /opt/homelab-ai demo"): "root, and systemd",
     ("docs/logging.md", "homelab-ai serve >> /var/log/homelab-ai"): "root",

@@ -3,10 +3,8 @@
 import re
 from pathlib import Path
 
-import typer.main
 import yaml
 
-from homelab_ai.cli import cli
 from homelab_ai.settings import load_settings
 from support.server import REPOSITORY
 
@@ -44,12 +42,6 @@ def test_what_is_in_the_container_is() -> None:
     given = re.findall(r"(HOMELAB_AI__\w+)=(\w+)", DEPLOYMENT)
     assert given
     load_settings(None, dict(given))
-
-
-def test_every_command_of_the_service_that_it_gives_exists() -> None:
-    given = set(re.findall(r"(?:\bai |`)homelab-ai (\w+)", DEPLOYMENT))
-    assert {"doctor", "pull", "add", "rm"} <= given
-    assert given <= typer.main.get_command(cli).commands.keys()  # type: ignore[attr-defined]
 
 
 def test_the_keys_that_it_shows_can_be_used(tmp_path: Path) -> None:

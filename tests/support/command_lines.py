@@ -23,6 +23,8 @@ def of_ours(script: str) -> Iterator[list[str]]:
         lexer.whitespace_split = True
         for is_bound, group in groupby(lexer, _BOUNDS.__contains__):
             words = [*dropwhile(_ASSIGNMENT.fullmatch, () if is_bound else group)]
+            if words[:2] == ["docker", "exec"]:
+                words = [*dropwhile(lambda word: not _COMMAND.fullmatch(word), words)]
             if words and _COMMAND.fullmatch(words[0]):
                 yield words[1:]
 
