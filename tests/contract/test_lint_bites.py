@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
-TREE = ("Makefile", "pyproject.toml", "README.md", "main.py", "src", "tests", "benchmarks", "demo", "docs")
+TREE = ("Makefile", "pyproject.toml", "README.md", "main.py", "src", "tests", "benchmarks", "demo", "docs", "scripts")
 
 pytestmark = [
     pytest.mark.timeout(300),  # mypy's first run reads every library

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,11 +24,12 @@ KEYLESS = {"HOMELAB_AI__SECURITY__ALLOW_LOCALHOST": "true"}
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and none of those that connections are given, which other tests make meanwhile."""
+    while True:
+        port = 11_000 + secrets.randbelow(20_000)  # Linux takes those of connections from 32768 on
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
