@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from benchmarks import captions, crawling, embedding, endurance, extraction, load, machine, on_demand
+from benchmarks import captions, crawling, embedding, endurance, extraction, load, machine, on_demand, overhead
 from benchmarks.table import ROUNDS, Row, table
 from demo.service import Service
 
@@ -36,6 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as models:
         with console.status("starting the service several times ..."):
             rows = measure_start()
+            rows += overhead.measure()
         with console.status("embedding, in turns with plain sentence-transformers ..."):
             rows += embedding.measure(Path(models))
         with console.status("loading and unloading ..."):
