@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from homelab_ai.api.context import refused_at_the_edge
 from homelab_ai.api.endpoints import OTHER
 from homelab_ai.api.envelope import error_response
+from homelab_ai.api.shutdown import ends_with_the_service
 from homelab_ai.errors import HeadersTooLarge, InvalidRequest, RequestTimeout, ResourceExhausted, ServiceError
 from homelab_ai.telemetry.logs import log_access
 
@@ -86,6 +87,13 @@ class Protocol(H11Protocol):
         self._watch_reading()
         if self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]:  # else keep-alive has a time of its own
             self._watch_head()
+
+    def shutdown(self) -> None:
+        """Let what is at work be answered, when the service ends, but wait for nobody to read what goes on for ever."""
+        super().shutdown()
+        scope: Scope = getattr(self.cycle, "scope", {})  # there is no cycle before the first request
+        if ends_with_the_service(scope) and self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
         """Refuse what is no HTTP request. Called where the exception that says so is handled."""

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -147,6 +148,44 @@ def test_it_ends_at_once_when_the_service_is_stopped(server: Server) -> None:
             end.result(10)
     assert "Traceback" not in server.stderr
     assert server.stdout.count(" | /api/stream | 200 | ") == 2
+
+
+NARROW = """
+import socket
+from homelab_ai.cli import main
+from homelab_ai.server import Protocol
+
+made = Protocol.connection_made
+
+
+def narrow(self, transport):
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    made(self, transport)
+
+
+Protocol.connection_made, Protocol.unread_seconds = narrow, 60
+main()
+"""
+
+
+@pytest.mark.parametrize("models", [20, 400], ids=["behind by a few events", "the service waits for it"])
+def test_who_does_not_read_it_does_not_hold_up_the_end(tmp_path: Path, models: int) -> None:
+    offered = ", ".join(f"{{id: model-{number}, hf_model: org/model}}" for number in range(models))
+    config = f"models: {{text_embedding: [{offered}]}}\n{CONFIG}"
+    with (
+        Server(tmp_path, environment={}, config=config, command=("-c", NARROW, "serve")) as server,
+        socket.socket() as asleep,
+        watched(server) as (_, coming),
+    ):
+        asleep.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        asleep.connect(("127.0.0.1", server.port))
+        asleep.sendall(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer widget\r\n\r\n")
+        assert asleep.recv(100).startswith(b"HTTP/1.1 200 ")
+        for _ in range(4):
+            the_next(coming, "status")
+        server.stop(seconds=10)
+        assert "Traceback" not in server.stderr
+        assert server.stdout.count(" | /api/stream | 200 | ") == 2
 
 
 def test_too_many_are_refused_and_those_that_go_make_room(server: Server) -> None:

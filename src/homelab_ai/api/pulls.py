@@ -47,7 +47,7 @@ async def _download(request: Request, model_id: str) -> AsyncIterator[Progress]:
             "does that",
             details={"model_id": model.id},
         )
-    return shutdown.until(services["stopping"], services["models"].follow_pull(model))
+    return shutdown.until(request.scope, services["models"].follow_pull(model))
 
 
 @router.get(

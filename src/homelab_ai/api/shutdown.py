@@ -1,7 +1,8 @@
 """Lets answers that may go on for hours end in time when the service is told to stop.
 
 The server tells the application that it ends when all answers are complete, which for a stream of events would be too
-late: Ctrl-C would wait for the last download. So the signals are noticed on their way to the server.
+late: Ctrl-C would wait for the last download. So the signals are noticed on their way to the server. What a client has
+not read of such an answer by then is not waited for either (`server.Protocol`): whoever wants it asks anew.
 """
 
 import asyncio
@@ -12,7 +13,11 @@ from collections.abc import AsyncIterator, Iterator
 from types import FrameType
 from typing import TypeVar
 
+from starlette.types import Scope
+
 T = TypeVar("T")
+
+_SCOPE_KEY = "homelab_ai.ends_with_the_service"
 
 
 @contextlib.contextmanager
@@ -38,9 +43,15 @@ def noticed() -> Iterator[asyncio.Event]:
                 signal.signal(number, former[number])
 
 
-async def until(stopping: asyncio.Event, items: AsyncIterator[T]) -> AsyncIterator[T]:
-    """Yield what `items` yields, but no longer than until the service is told to stop."""
-    stop = asyncio.ensure_future(stopping.wait())
+def ends_with_the_service(scope: Scope) -> bool:
+    """Whether the answer to the request of this ASGI scope has no other end that is worth waiting for."""
+    return _SCOPE_KEY in scope
+
+
+async def until(scope: Scope, items: AsyncIterator[T]) -> AsyncIterator[T]:
+    """Yield what `items` yields, for the request of this ASGI scope, but only until the service is told to stop."""
+    scope[_SCOPE_KEY] = True
+    stop = asyncio.ensure_future(scope["state"]["stopping"].wait())
     try:
         while True:
             step = asyncio.ensure_future(anext(items, None))

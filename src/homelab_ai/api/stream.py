@@ -57,7 +57,7 @@ async def stream(request: Request) -> Response:
     something has changed: as `GET /api/models`. `log`, for callers with the scope `admin`: the last lines of both logs,
     then those that come.
     """
-    events = shutdown.until(services_of(request.scope)["stopping"], _events(request))
+    events = shutdown.until(request.scope, _events(request))
     return StreamingResponse(events, headers=_HEADERS, media_type="text/event-stream")
 
 
