@@ -129,7 +129,7 @@ async def _request_seconds(layer: ASGIApp, more: Mapping[str, Any], *, inside: b
 
 def _counting() -> float:
     """Seconds that a request is counted in."""
-    metrics, endpoints, rounds = Metrics("0"), Endpoints(), 20_000
+    metrics, endpoints, rounds = Metrics("0", reasons=[]), Endpoints(), 20_000
     scope = {"path": "/health", "route": type("Route", (), {"path": "/health"})()}
     started = time.perf_counter()
     for _ in range(rounds):

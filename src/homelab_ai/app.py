@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from time import monotonic
+from typing import get_args
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -58,6 +59,7 @@ from homelab_ai.models.catalogue import Kind
 from homelab_ai.models.clock import Clock, SystemClock
 from homelab_ai.models.device import Gpus, processor
 from homelab_ai.models.hosts.host import Host, StartHost
+from homelab_ai.models.observer import WhyUnloaded
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.settings import ConfigurationError, Settings, Source, reserved_in_use
 from homelab_ai.state import State, StateError
@@ -93,7 +95,7 @@ def create_app(
         ConfigurationError: when a setting needs what is not installed.
     """
     release = version("homelab-ai-api")
-    measured, configuration = Metrics(release), Configuration(settings, source)
+    measured, configuration = Metrics(release, get_args(WhyUnloaded)), Configuration(settings, source)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Services]:

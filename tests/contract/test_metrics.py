@@ -270,7 +270,7 @@ def test_a_removed_model_takes_its_series_along(client: TestClient) -> None:
 
 @pytest.mark.parametrize("name", ['a"b', "a\\", "a\nb", "a{b}", "é", "a,b=1"])
 def test_a_strange_name_stays_a_name(name: str) -> None:
-    metrics = Metrics("1.0")
+    metrics = Metrics("1.0", reasons=[])
     metrics.loaded(name, 1.5)
     now = Now([ModelNow(name, 1, 0, 0, 1, 0, 0)], 0, 0, 0, [], configuration_is_current=True, configuration_loaded_at=0)
     samples = parsed(metrics.exposition(now).decode())

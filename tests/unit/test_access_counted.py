@@ -68,7 +68,7 @@ async def test_who_is_refused_is_so_before_the_body_is_read() -> None:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await Response("let in")(scope, receive, send)
 
-    service = ContextMiddleware(AccessMiddleware(answer), metrics=Metrics("1.0"))
+    service = ContextMiddleware(AccessMiddleware(answer), metrics=Metrics("1.0", reasons=[]))
     for key in (KEY, KEY, "wrong"):
         given = headers(authorization=f"Bearer {key}").raw
         scope = {"type": "http", "method": "POST", "path": "/api/embed", "headers": given, "client": ("192.0.2.7", 1)}

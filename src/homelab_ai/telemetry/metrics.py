@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Literal, get_args
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -35,9 +35,6 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _ANSWERS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _LOADS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-
-Reason = Literal["idle", "room", "asked", "failed"]
-_REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 @dataclass(frozen=True)
@@ -81,10 +78,12 @@ class Metrics:
     It is what `models.observer` calls an observer.
     """
 
-    def __init__(self, version: str, counted: Requests | None = None) -> None:
-        self.requests = counted or Requests()
+    def __init__(self, version: str, reasons: Sequence[str]) -> None:
+        """`reasons` are those for which a model may be unloaded."""
+        self.requests = Requests()
         self.durations = Durations()
         self._version = version
+        self._reasons = reasons
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._ended = Counter(
@@ -178,7 +177,7 @@ class Metrics:
         """A request has been answered."""
         self.durations.add(model_id, seconds)
 
-    def unloaded(self, model_id: str, why: Reason) -> None:
+    def unloaded(self, model_id: str, why: str) -> None:
         """The process of a model has ended."""
         self._unloads.labels(model_id, why).inc()
 
@@ -214,7 +213,7 @@ class Metrics:
             self._load_failures.labels(model.id)
             self._deaths.labels(model.id)
             self._tokens.labels(model.id)
-            for reason in _REASONS:
+            for reason in self._reasons:
                 self._unloads.labels(model.id, reason)
         return generate_latest(_Page(self._registry, self._gauges(now)))
 
