@@ -3,12 +3,13 @@
 `config.yaml` is the operator's and is never written; whatever is added at run time is kept here.
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -123,6 +124,16 @@ class State:
         if lost:  # SQLite would go on writing to a file that has no name any more
             raise StateError("state.db has been replaced under the running service; restart it")
 
+    @contextlib.contextmanager
+    def _changed(self, what: str) -> Iterator[sqlite3.Connection]:
+        """Keep for good all that is changed within, or none of it and raise `StateError`: `what`, and why."""
+        self.check()
+        try:
+            with self._database:
+                yield self._database
+        except sqlite3.Error as error:
+            raise StateError(f"{what}: {error}") from error
+
     def is_usable(self) -> bool:
         """Whether `check` finds nothing wrong."""
         try:
@@ -147,23 +158,17 @@ class State:
     def add_api_key(self, key: StoredKey) -> None:
         """Store a key for good: once this returns, it survives the loss of power. Raises `StateError`."""
         models = None if key.models is None else json.dumps(key.models)
-        try:
-            with self._database:
-                self._database.execute(
-                    "INSERT INTO api_keys (name, key_hash, scopes, models, rate_limit, created_at) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    (key.name, key.key_hash, " ".join(key.scopes), models, key.rate_limit, key.created_at),
-                )
-        except sqlite3.Error as error:
-            raise StateError(f"The key {key.name!r} cannot be stored: {error}") from error
+        with self._changed(f"The key {key.name!r} cannot be stored") as database:
+            database.execute(
+                "INSERT INTO api_keys (name, key_hash, scopes, models, rate_limit, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (key.name, key.key_hash, " ".join(key.scopes), models, key.rate_limit, key.created_at),
+            )
 
     def remove_api_key(self, name: str) -> None:
         """Forget a key for good, if there is one of this name. Raises `StateError`."""
-        try:
-            with self._database:
-                self._database.execute("DELETE FROM api_keys WHERE name = ?", (name,))
-        except sqlite3.Error as error:
-            raise StateError(f"The key {name!r} cannot be removed: {error}") from error
+        with self._changed(f"The key {name!r} cannot be removed") as database:
+            database.execute("DELETE FROM api_keys WHERE name = ?", (name,))
 
     def models(self) -> list[StoredModel]:
         """Return what was changed of models at run time, in the order in which it was first. Raises `StateError`."""
@@ -179,12 +184,9 @@ class State:
     def store_models(self, models: Iterable[StoredModel]) -> None:
         """Put these in the place of all that are stored: once this returns, for good. Raises `StateError`."""
         rows = [(model.id, model.kind, json.dumps(dict(model.settings)), model.added, model.hidden) for model in models]
-        try:
-            with self._database:
-                self._database.execute("DELETE FROM models")
-                self._database.executemany("INSERT INTO models VALUES (?, ?, ?, ?, ?)", rows)
-        except sqlite3.Error as error:
-            raise StateError(f"The models cannot be stored: {error}") from error
+        with self._changed("The models cannot be stored") as database:
+            database.execute("DELETE FROM models")
+            database.executemany("INSERT INTO models VALUES (?, ?, ?, ?, ?)", rows)
 
     def footprints(self) -> dict[str, tuple[int, int]]:
         """Return what each model took when it was last measured: bytes of main memory and of GPU memory."""
@@ -196,13 +198,9 @@ class State:
 
     def remember_footprint(self, model: str, memory_bytes: int, gpu_memory_bytes: int) -> None:
         """Store what a model takes. Raises `StateError`."""
-        try:
-            with self._database:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO footprints VALUES (?, ?, ?)", (model, memory_bytes, gpu_memory_bytes)
-                )
-        except sqlite3.Error as error:
-            raise StateError(f"The footprint of {model} cannot be stored: {error}") from error
+        with self._changed(f"The footprint of {model} cannot be stored") as database:
+            row = (model, memory_bytes, gpu_memory_bytes)
+            database.execute("INSERT OR REPLACE INTO footprints VALUES (?, ?, ?)", row)
 
 
 def _lock(data_dir: Path) -> int:

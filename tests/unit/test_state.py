@@ -3,6 +3,7 @@
 import gc
 import sqlite3
 import stat
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -185,13 +186,22 @@ def test_no_other_program_writes_to_an_open_state(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_state_that_was_taken_away_fails_its_check(tmp_path: Path, *, replaced: bool) -> None:
+def test_a_state_that_was_taken_away_fails_its_check_and_takes_nothing_more(tmp_path: Path, *, replaced: bool) -> None:
+    filled(tmp_path)
     state = State.open(tmp_path)
     (tmp_path / "state.db").rename(tmp_path / "elsewhere")
     if replaced:
         (tmp_path / "state.db").write_bytes((tmp_path / "elsewhere").read_bytes())
-    with pytest.raises(StateError, match="replaced" if replaced else "no longer be read"):
-        state.check()
+    for attempt in (
+        state.check,
+        partial(state.add_api_key, StoredKey("three", "3" * 64, ())),
+        partial(state.remove_api_key, "one"),
+        partial(state.store_models, []),
+        partial(state.remember_footprint, "minilm", 1, 0),
+    ):
+        with pytest.raises(StateError, match="replaced" if replaced else "no longer be read"):
+            attempt()
+    assert state.api_keys() == KEYS
     state.close()
 
 
