@@ -274,6 +274,16 @@ def test_with_a_forged_header_beside_that_of_the_proxy(settings: Settings, route
             assert is_let_in(call(client, route, {**bearer("all"), **true}))
 
 
+@every_route
+def test_no_page_is_shown_within_one_of_another_site(
+    settings: Settings, route: tuple[str, str], access: Access
+) -> None:
+    with locked(settings) as client:
+        answer = call(client, route)
+        assert answer.headers.get("X-Frame-Options") == ("DENY" if access == "public" else None)
+        assert access == "public" or "text/html" not in answer.headers["Content-Type"]
+
+
 @every_protected_route
 def test_a_browser_is_told_nothing_of_other_origins(settings: Settings, route: tuple[str, str], scope: str) -> None:
     preflight = {"Origin": "https://evil.example", "Access-Control-Request-Method": route[0]}

@@ -40,6 +40,10 @@ PUBLIC = {"/", "/admin", "/docs", "/openapi.json"}
 _PUBLIC_BELOW = ("/admin/", "/docs/")
 """So does all that belongs to those pages."""
 
+_OF_PAGES = {"X-Frame-Options": "DENY"}
+"""What is said with them: a page of another site that shows ours within itself could lead its visitor's clicks there,
+and then it is our own page that asks."""
+
 _LONGEST_PATH = 2048
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -201,7 +205,9 @@ class AccessMiddleware:
             raise NotFound("Nothing is served at such a path; /docs lists what is")
         if path not in PROBES:
             gate.check_address(client)
-            if path not in PUBLIC and not path.startswith(_PUBLIC_BELOW):
+            if path in PUBLIC or path.startswith(_PUBLIC_BELOW):
+                context.headers = _OF_PAGES
+            else:
                 context.identity = await gate.admit(client, headers)
                 if path not in UNCOUNTED and (quota := await gate.count(context.identity, client)):
                     context.headers = quota.headers
