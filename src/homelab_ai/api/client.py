@@ -110,7 +110,8 @@ def _may_be_a_claim(peer: Address | None, entries: Sequence[str]) -> bool:
     """Whether the peer may be what `X-Forwarded-For` says rather than who is connected.
 
     uvicorn, by default, puts the last address of the header that is not 127.0.0.1 in the place of a peer that is. From
-    here this cannot be told from a peer that has this address, so both are taken into account.
+    here this cannot be told from a peer that has this address, so both are taken into account. (`server.Edge` takes
+    that default away, but cannot under `--log-level trace`, nor where another server than uvicorn does the same.)
     """
     claim = next((address for address in map(_address, reversed(entries)) if address != _LOOPBACK), None)
     return claim is not None and peer == claim
