@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -193,7 +192,7 @@ class Metrics:
 
     # --- pages and images: what `crawling.watcher.Watcher` says
 
-    def crawled(self, way: Literal["http", "browser", "image"], outcome: Literal["complete", "incomplete"]) -> None:
+    def crawled(self, way: str, outcome: str) -> None:
         """A page was read, or an image fetched."""
         self._pages.labels(way, outcome).inc()
 
