@@ -209,6 +209,11 @@ def test_help_is_there(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_paragraph_of_the_help_is_as_wide_as_the_terminal(tmp_path: Path) -> None:
+    """A break that stands in the code is none in what is printed."""
+    assert "of a cloud's own services" in run_command(["doctor", "--help"], tmp_path).stdout
+
+
 def run_command(arguments: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run the installed `homelab-ai`, or the module where only the source is here."""
     script = Path(sys.executable).with_name("homelab-ai")

@@ -18,7 +18,8 @@ from homelab_ai.cli.offering import add, change, rm
 from homelab_ai.cli.pulling import pull
 from homelab_ai.cli.serve import serve
 
-cli = typer.Typer(name="homelab-ai", no_args_is_help=True)
+# Markdown: of plain text, all paragraphs but the first keep the line breaks that they have in the code.
+cli = typer.Typer(name="homelab-ai", no_args_is_help=True, rich_markup_mode="markdown")
 cli.command()(serve)
 cli.command()(ls)
 cli.command()(ps)
@@ -39,7 +40,7 @@ cli.add_typer(config, name="config")
 
 @cli.callback()
 def _commands() -> None:
-    """Text embeddings and image captions for every app in a home."""
+    """Text embeddings, image captions and readable web pages for every app in a home."""
 
 
 def main() -> None:
