@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -212,6 +213,12 @@ def test_help_is_there(tmp_path: Path) -> None:
 def test_a_paragraph_of_the_help_is_as_wide_as_the_terminal(tmp_path: Path) -> None:
     """A break that stands in the code is none in what is printed."""
     assert "of a cloud's own services" in run_command(["doctor", "--help"], tmp_path).stdout
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    done = run_command(["--version"], tmp_path)
+
+    assert (done.returncode, done.stdout) == (0, f"{version('homelab-ai-api')}\n")
 
 
 def run_command(arguments: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":

@@ -13,7 +13,7 @@ from homelab_ai.cli import cli
 _COMMAND = re.compile(r"(?:\.venv/bin/)?homelab-ai")
 _ASSIGNMENT = re.compile(r"\w+=.*")
 _BOUNDS = {"|", ">", ">>", "2>", "2>>", "&&", "||", ";", "&", "(", ")"}
-_CARRIED_OUT_AT_ONCE = {"--help", "--install-completion", "--show-completion"}
+_CARRIED_OUT_AT_ONCE = {"--help", "--version", "--install-completion", "--show-completion"}
 
 
 def of_ours(script: str) -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+from typing import Annotated
 
 import typer
 
@@ -38,8 +39,21 @@ cli.add_typer(key, name="key")
 cli.add_typer(config, name="config")
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - only here
+
+        print(version("homelab-ai-api"))
+        raise typer.Exit
+
+
 @cli.callback()
-def _commands() -> None:
+def _commands(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Text embeddings, image captions and readable web pages for every app in a home."""
 
 
