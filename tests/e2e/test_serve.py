@@ -159,8 +159,12 @@ def test_a_broken_configuration_is_told_with_file_and_line(
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("command", [SERVE, UVICORN], ids=["serve", "uvicorn"])
-def test_a_port_in_use_is_told(tmp_path: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [(SERVE, "cannot be listened on: another program has it (ss "), (UVICORN, "address already in use")],
+    ids=["serve", "uvicorn"],
+)
+def test_a_port_in_use_is_told(tmp_path: Path, command: tuple[str, ...], says: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -168,10 +172,20 @@ def test_a_port_in_use_is_told(tmp_path: Path, command: tuple[str, ...]) -> None
         server = Server(tmp_path, command=command, port=port)
 
         assert server.wait_until_ended() != 0
-        assert "address already in use" in server.stderr
+        assert says in server.stderr
         assert str(port) in server.stderr
         assert "Traceback" not in server.stderr
         assert not server.hosts()
+
+
+def test_a_start_that_cannot_listen_uses_up_no_first_key(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused = Server(tmp_path, port=taken.getsockname()[1], environment={})
+        assert refused.wait_until_ended() != 0
+    assert "hlab_" not in refused.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_configuration_host_and_port_from_the_command_line(tmp_path: Path) -> None:

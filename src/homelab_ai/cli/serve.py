@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from homelab_ai.cli.listening import objection
+
 
 def serve(
     config: Annotated[
@@ -34,12 +36,16 @@ def serve(
         app = create_app(settings, source=source)
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None
+    host, port = host or settings.server.host, port or settings.server.port
+    # uvicorn would find that out last: a first start would have shown its key already, and no other start does.
+    if refused := objection(host, port):
+        raise SystemExit(f"{host}:{port} cannot be listened on: {refused[0]} ({refused[1]})")
     allow_many_files()
     logs.configure(settings.logging.format, settings.logging.level)
     uvicorn.run(
         app,
-        host=host or settings.server.host,
-        port=port or settings.server.port,
+        host=host,
+        port=port,
         http=Protocol,
         log_config=None,
         access_log=False,

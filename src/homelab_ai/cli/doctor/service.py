@@ -1,13 +1,12 @@
 """The running service, as it answers; and its port, where it does not run."""
 
-import errno
-import socket
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any, Protocol
 
 from homelab_ai.cli.client import ServiceUnavailableError
 from homelab_ai.cli.doctor.findings import Finding
+from homelab_ai.cli.listening import objection
 from homelab_ai.settings.tree import ServerSettings
 
 
@@ -57,25 +56,8 @@ def of_status(status: dict[str, Any]) -> Iterator[Finding]:
 def of_port(server: ServerSettings) -> Iterator[Finding]:
     """Whether a service that does not run could listen where it is to."""
     place = f"{server.host}:{server.port}"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-            probe.bind(address)
-            probe.listen()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            saw, mend = (
-                "another program has it",
-                f"ss -ltnp 'sport = :{server.port}' shows which; or server: {{port: 8001}}",
-            )
-        elif error.errno == errno.EACCES:
-            saw, mend = "this user may not have it", "server: {port: 8000}; those below 1024 are root's"
-        else:
-            saw, mend = (
-                "it is no address of this machine",
-                "server: {host: 127.0.0.1}, or 0.0.0.0 for the whole network",
-            )
+    if refused := objection(server.host, server.port):
+        saw, mend = refused
         yield Finding("port", "problem", f"{place} cannot be listened on: {saw}", mend)
     else:
         yield Finding("port", "ok", f"{place} is free")
