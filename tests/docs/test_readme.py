@@ -17,7 +17,8 @@ def test_every_path_that_it_names_is_served() -> None:
         for path, methods in create_app(Settings()).openapi()["paths"].items()
         for method in methods
     }
-    assert named - {("GET", "/docs"), ("GET", "/admin/")} == served
+    assert named
+    assert named <= served
 
 
 def test_every_command_of_make_that_it_names_exists() -> None:
