@@ -1,6 +1,7 @@
 """The models go by a configuration that has changed: what is asked for is answered, by the model as it is now."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,32 @@ async def test_what_was_changed_at_run_time_stays_over_it(tmp_path: Path) -> Non
     assert house.models.catalogue.get("sea").id == "c"
     await house.models.close()
     state.close()
+
+
+AT_EVERY_STEP = pytest.mark.parametrize("steps", range(30))
+"""Of the event loop, after which the model has been loaded, and before which nothing has begun."""
+
+
+@AT_EVERY_STEP
+async def test_whenever_it_changes_on_its_way_who_asked_is_answered(house: House, steps: int) -> None:
+    asking = house.asking("a")
+    for _ in range(steps + 1):
+        await asyncio.sleep(0)
+    house.follow(entries=entries({"id": "a", "max_length": 7}))
+    async with asyncio.timeout(10):
+        assert await asking == [vector_of("a")]
+
+
+@AT_EVERY_STEP
+async def test_whenever_it_goes_on_its_way_it_leaves_nothing_behind(house: House, steps: int) -> None:
+    asking = house.asking("a")
+    for _ in range(steps + 1):
+        await asyncio.sleep(0)
+    house.follow(entries=entries(without="a"))
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ModelNotFound):
+            assert await asking == [vector_of("a")]
+    await until(lambda: house.models.used == Footprint(), seconds=10)
 
 
 async def test_following_again_and_again_drops_nobody(house: House) -> None:

@@ -14,6 +14,7 @@ import contextvars
 import logging
 import math
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from homelab_ai.errors import ServiceError
@@ -89,7 +90,6 @@ class Scheduler:
         slot.forgive()
         slot.prepared = False
         if slot.preparing:  # perhaps of other files; those who wait for it wait on
-            slot.preparing.add_done_callback(lambda _: self.settle())
             slot.preparing.cancel()
         slot.drain_when_loaded = slot.loading is not None
         if slot.resident:
@@ -105,7 +105,6 @@ class Scheduler:
         slot.removed = True
         slot.refuse(refusals.removed(slot.model.id))
         for task in filter(None, (slot.loading, slot.preparing)):
-            task.add_done_callback(lambda _: self.settle())
             task.cancel()
         if slot.resident:
             self.drain(slot.resident, "asked")
@@ -222,13 +221,13 @@ class Scheduler:
             return True  # a process that has not ended yet: there are never two
         need = self._footprints.expected(slot.model)
         if not slot.prepared or not need:
-            slot.preparing = slot.preparing or self._task(self._prepare(slot))
+            slot.preparing = slot.preparing or self._task(self._prepare(slot), slot)
             return True
         room = self.budget - self.used
         if need.fits(room):
             self._queue.remove(slot)
             slot.prepared, slot.reserved = False, need
-            slot.loading = self._task(self._load(slot))
+            slot.loading = self._task(self._load(slot), slot)
             return True
         if not need.fits(self._unpinned):
             self._queue.remove(slot)
@@ -288,13 +287,23 @@ class Scheduler:
 
     # --- what takes time
 
-    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _task(self, work: Coroutine[Any, Any, None], slot: Slot | None = None) -> asyncio.Task[None]:
         # With a context of its own: it outlives the request that happened to start it, so what it logs must not carry
         # that request's id.
         task = asyncio.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if slot:
+            task.add_done_callback(partial(self._ended, slot))
         return task
+
+    def _ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
+        """Go on after what was done for a model. What is cancelled before it has begun can take nothing back itself."""
+        if task is slot.preparing:
+            slot.preparing = None
+        if task is slot.loading:
+            slot.loading, slot.reserved = None, Footprint()
+        self.settle()
 
     async def _prepare(self, slot: Slot) -> None:
         """Have the model's files on this machine, and an idea of what it takes."""
@@ -309,9 +318,6 @@ class Scheduler:
             self._fail(slot, f"its files cannot be looked at: {error.strerror or type(error).__name__}")
         except Exception as fault:  # noqa: BLE001 - it is those who wait that are to know
             slot.refuse(fault)
-        finally:
-            slot.preparing = None
-        self.settle()
 
     async def _load(self, slot: Slot) -> None:
         model, started = slot.model, self._clock.time()
