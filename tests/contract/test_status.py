@@ -95,6 +95,12 @@ def test_after_some_requests(client: TestClient, hosts: FakeHosts) -> None:
     assert "secret" not in client.get("/api/status").text
 
 
+def test_a_request_that_wanted_nothing_of_the_model_says_nothing_of_its_speed(client: TestClient) -> None:
+    assert client.post("/api/caption", files={"image": b""}).status_code == 400
+    states = {model["id"]: model for model in read(client)["models"]}
+    assert states["blip-base"]["p95_seconds"] is None
+
+
 def test_what_waits_is_the_depth_of_the_queue(client: TestClient, hosts: FakeHosts) -> None:
     release = asyncio.Event()
     hosts.prepare = lambda host: setattr(host, "busy", release)

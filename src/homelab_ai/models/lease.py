@@ -37,6 +37,11 @@ class Lease:
         self._slot = slot
         self._resident: Resident | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was wanted of the model yet."""
+        return self._resident is not None
+
     async def run(
         self, form: Format, options: dict[str, Any], items: Sequence[Hashable], *, lane: Lane = "interactive"
     ) -> list[Any]:

@@ -111,7 +111,8 @@ class LocalModels:
         lease, started = Lease(self._scheduler, slot, timing), self._clock.time()
         try:
             yield lease
-            self._observer.answered(model.id, self._clock.time() - started)
+            if lease.has_begun:  # else nothing was left to ask it, such as of images that could not be read
+                self._observer.answered(model.id, self._clock.time() - started)
         finally:
             self._requests -= 1
             lease.give_back()
