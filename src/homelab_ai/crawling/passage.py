@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from homelab_ai.crawling.egress.passage import Passage
+from homelab_ai.crawling.opening import remedy
 from homelab_ai.errors import CrawlBlocked, CrawlFailed
 
 MayGo = Callable[[str], Awaitable[None]]
@@ -33,7 +34,7 @@ class Watch:
 
 def blocked(reason: str, what: str = "page") -> CrawlBlocked:
     """The guard does not let it through."""
-    return CrawlBlocked(f"The {what} may not be fetched: {reason}", details={"reason": reason})
+    return CrawlBlocked(f"The {what} may not be fetched: {reason}{remedy(reason)}", details={"reason": reason})
 
 
 def failed(reason: str, what: str = "page") -> CrawlFailed:

@@ -11,7 +11,6 @@ from homelab_ai.cli.asking import Asking, Post
 from homelab_ai.cli.caption.images import Source, Unread, find
 from homelab_ai.cli.client import ServiceUnavailableError
 from homelab_ai.cli.ending import Stop
-from homelab_ai.cli.opening import explained
 from homelab_ai.cli.progress import Shown, showing
 from homelab_ai.cli.writing import new_file, put, put_record
 
@@ -104,7 +103,7 @@ def _ask(post: Post, source: Source | Unread, wishes: Wishes) -> _Caption | _Fai
         return _Failure("UNREADABLE", error.strerror or type(error).__name__)
     except ServiceUnavailableError as error:
         if error.code in _OF_THIS_IMAGE or _is_about_the_image(error):
-            return _Failure(error.code, explained(error).removeprefix("image: "))
+            return _Failure(error.code, str(error).removeprefix("image: "))
         raise
     return {"caption": answer["caption"], "model": answer["model_used"]}
 

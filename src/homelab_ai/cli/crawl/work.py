@@ -10,7 +10,6 @@ from homelab_ai.cli.asking import Asking, Post
 from homelab_ai.cli.client import ServiceUnavailableError
 from homelab_ai.cli.crawl import pages
 from homelab_ai.cli.ending import Stop
-from homelab_ai.cli.opening import explained
 from homelab_ai.cli.progress import Shown, showing
 from homelab_ai.cli.writing import check_free, new_file, put, shown
 
@@ -48,7 +47,7 @@ def crawl_all(url: str, addresses: Sequence[str], order: Order) -> None:
         for address, result in Asking(url, progress.wait).each(addresses, lambda post, each: _ask(post, each, order)):
             if isinstance(result, ServiceUnavailableError):
                 failed += 1
-                progress.say(f"{address}: {explained(result)}")
+                progress.say(f"{address}: {result}")
             else:
                 _say_what_is_missing(address, result, progress)
                 _keep(address, result, order, headed=len(addresses) > 1)

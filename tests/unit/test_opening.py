@@ -4,10 +4,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from homelab_ai.cli.client import ServiceUnavailableError
-from homelab_ai.cli.opening import explained
 from homelab_ai.crawling.egress.policy import Machine, Policy
 from homelab_ai.crawling.egress.targets import Target
+from homelab_ai.crawling.passage import blocked
 
 MACHINE = Machine(frozenset({ip_address("192.0.2.7"), ip_address("2a02:8388:1:2::7")}), frozenset({8080}))
 
@@ -28,6 +27,5 @@ MACHINE = Machine(frozenset({ip_address("192.0.2.7"), ip_address("2a02:8388:1:2:
 def test_the_setting_that_opens_it_is_named(address: str, port: int, setting: str | None) -> None:
     reason = Policy().objection(Target("a.example", port), [ip_address(address)], MACHINE)
     assert reason
-    error = ServiceUnavailableError("It may not be fetched", 403, "CRAWL_BLOCKED", details={"reason": reason})
     opens = f"; in the service's config.yaml, {setting} opens it" if setting else ""
-    assert explained(error) == f"It may not be fetched{opens}"
+    assert str(blocked(reason)) == f"The page may not be fetched: {reason}{opens}"
