@@ -49,7 +49,7 @@ lint: ## check style, imports and types
 # All of it each time: of a page that has not changed, Sphinx would not warn again.
 docs: ## build the documentation as a site, into build/site
 	@$(SETUP) dev
-	@$(BIN)/python -m sphinx -E -W -q -d $(SITE)/../doctrees docs $(SITE)
+	@"$(BIN)/python" -m sphinx -E -W -q -d "$(SITE)/../doctrees" docs "$(SITE)"
 	@echo "== the site: $(SITE)/index.html"
 
 demo: ## start the service, embed eight sentences, show which are alike

@@ -1,6 +1,7 @@
 """docs/releasing.md: its commands do what they say, as far as that can be tried without publishing anything."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def test_version_and_changelog_are_changed_into_what_can_be_tagged(tmp_path: Pat
     changelog.write_text(changelog.read_text().replace("## Unreleased\n", "## Unreleased\n\n- A line to tell of.\n", 1))
     script = "".join(commands(part) for part in ("VERSION=0.2.0", "sed -i", "scripts/release_notes.py"))
     done = subprocess.run(
-        ["bash", "-euc", script.replace("python3", sys.executable)],
+        ["bash", "-euc", script.replace("python3", shlex.quote(sys.executable))],
         cwd=tmp_path,
         capture_output=True,
         text=True,
