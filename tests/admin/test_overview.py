@@ -36,6 +36,13 @@ def test_memory_is_a_picture_in_which_each_model_is_as_wide_as_it_is_large(tab: 
     expect(tab.model("minilm").get_by_role("button", expanded=True)).to_be_focused()
 
 
+def test_a_model_that_nobody_may_use_is_not_shown_as_one_that_only_sleeps(tab: Tab) -> None:
+    tab.open()
+    states = tab.page.locator(".models-in-short tbody tr").filter(visible=True)
+    expect(states.filter(has_text="mpnet")).to_contain_text("Disabled")
+    expect(states.filter(has_text="blip-base")).to_contain_text("Not loaded")
+
+
 def test_requests_errors_and_countdowns_are_shown_as_they_happen(tab: Tab, client: httpx.Client) -> None:
     tab.open()
     tab.wait_until_live()

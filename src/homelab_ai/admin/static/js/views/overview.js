@@ -13,7 +13,7 @@ function mount(root, app) {
   const lately = activity(app);
   const memory = memoryPicture();
   const gpuMemory = memoryPicture({ gpu: true });
-  const models = modelsInShort();
+  const models = modelsInShort(app);
   const errors = recentErrors();
   const machine = hardware();
   const waiting = h("p", { class: "empty" }, "Waiting for the first figures…");
@@ -36,6 +36,7 @@ function mount(root, app) {
   });
   return () => {
     off();
+    models.off();
     lately.off();
   };
 }

@@ -6,7 +6,9 @@ import { kindIcon, stateBadge } from "../../states.js";
 
 const MOST_SHOWN = 12;
 
-export function modelsInShort() {
+export function modelsInShort(app) {
+  let status = { models: [], models_loaded: 0 };
+  let disabled = new Set(); // the status does not say so: that is no state of theirs
   const rows = h("tbody");
   const more = h("a", { class: "more", href: "#models" });
   const table = h(
@@ -39,16 +41,26 @@ export function modelsInShort() {
     more,
     none,
   );
+  const update = () => {
+    const { models, models_loaded: count } = status;
+    const shown = worthShowing(models).map((model) => ({ ...model, enabled: !disabled.has(model.id) }));
+    keyed(rows, shown, (model) => model.id, newRow);
+    text(loaded, models.length ? `${count} of ${models.length} loaded` : "");
+    text(more, `${counted(models.length - shown.length, "more model")}, not loaded`);
+    show(more, shown.length < models.length);
+    show(table, models.length);
+    show(none, !models.length);
+  };
+  const off = app.stream.on("models", ({ models }) => {
+    disabled = new Set(models.filter((model) => !model.enabled).map((model) => model.id));
+    update();
+  });
   return {
     element,
-    update({ models, models_loaded: count }) {
-      const shown = worthShowing(models);
-      keyed(rows, shown, (model) => model.id, newRow);
-      text(loaded, models.length ? `${count} of ${models.length} loaded` : "");
-      text(more, `${counted(models.length - shown.length, "more model")}, not loaded`);
-      show(more, shown.length < models.length);
-      show(table, models.length);
-      show(none, !models.length);
+    off,
+    update(now) {
+      status = now;
+      update();
     },
   };
 }
@@ -80,7 +92,7 @@ function newRow(model) {
   return {
     element,
     update(now) {
-      state.update(now.state);
+      state.update(now.state, now);
       for (const [name, say] of Object.entries(FIGURES)) {
         const said = say(now);
         text(cells[name], said ?? "–");
