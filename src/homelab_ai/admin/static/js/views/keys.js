@@ -94,7 +94,7 @@ class Keys {
           key.scopes.map((scope) => h("span", { class: `badge ${scope === "admin" ? "busy" : ""}` }, scope)),
         ),
       ),
-      cell("Limit", key.rate_limit ?? "as all"),
+      cell("Limit", h("span", { class: "nowrap" }, key.rate_limit ?? "as all")),
       cell("Models", key.models?.join(", ") ?? "all"),
       cell("Networks", key.crawl_allow_networks.join(", ") || "as all"),
       cell("Made", key.source === "config" ? "in config.yaml" : ["at run time, ", time(key.created_at)]),
