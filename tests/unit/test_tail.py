@@ -88,6 +88,14 @@ def test_one_log_does_not_push_out_the_other(tail: Tail) -> None:
     assert messages(tail) == ["the one that matters", *(f"r-{number}" for number in range(400, 500))]
 
 
+def test_to_open_the_page_pushes_out_nothing(tail: Tail) -> None:
+    logs.log_access(**REQUEST)
+    for number in range(200):
+        logs.log_access(**{**REQUEST, "request_id": f"p-{number}", "endpoint": "/admin/{name:path}", "status": 304})
+    logs.log_access(**{**REQUEST, "request_id": "r-2", "endpoint": "/admin/{name:path}", "status": 404})
+    assert messages(tail) == ["r-1", "r-2"]
+
+
 def test_whoever_comes_again_has_what_is_new_in_its_order(tail: Tail) -> None:
     ROOM.info("one")
     new = tail.since()

@@ -31,6 +31,8 @@ _SURE_TO_FIT = select.PIPE_BUF // 4  # characters, of up to four bytes: what a p
 _FORGED = re.compile(r"[^\x21-\x7b\x7d-\x7e]")  # anything but visible ASCII; and no column separator
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # what a terminal obeys
 _LONGEST_KEPT = 8000  # characters of one entry of the tail: a traceback has some thousand
+_FILES_OF_THE_PAGE = "/admin/"
+_LEAST_FAILURE = 400
 _SPEAKS_FOR_THE_SYSTEM = (OSError, sqlite3.Error)
 
 Format = Literal["text", "json"]
@@ -50,7 +52,9 @@ def configure(form: Format = "text", level: str = "info") -> Tail:
         _only_handlers(logging.getLogger(name), handler, keeping, level=level.upper())
     handler = _NeverBlocking(sys.stdout)
     handler.setFormatter(_AccessJson() if json_lines else _AccessText())
-    _only_handlers(access_log, handler, tail.handler(_kept_of_access), level="INFO")
+    keeping = tail.handler(_kept_of_access)
+    keeping.addFilter(_is_worth_keeping)
+    _only_handlers(access_log, handler, keeping, level="INFO")
     # The access log has a line for what is no HTTP, and whose it was: a stranger is not to fill this log as well.
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     # uvicorn would write a second line of its own for each request.
@@ -62,6 +66,12 @@ def configure(form: Format = "text", level: str = "info") -> Tail:
 
 def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Invalid HTTP request")
+
+
+def _is_worth_keeping(record: logging.LogRecord) -> bool:
+    # To open the page takes dozens of its files: of what was asked before, the tail would have nothing left to show.
+    columns = vars(record)["columns"]
+    return not (columns["endpoint"].startswith(_FILES_OF_THE_PAGE) and columns["status"] < _LEAST_FAILURE)
 
 
 def log_access(*, request_id: str, client: str, endpoint: str, status: int, seconds: float, model: str) -> None:

@@ -1,6 +1,7 @@
 """The last lines of both logs, kept for those who may read them (`GET /api/stream`).
 
-What is kept is what the logs were given, by the same loggers, levels and filters, and no more of it than they tell.
+What is kept is what the logs were given, by the same loggers, levels and filters, and no more of it than they tell. It
+is less by the files of the page, whose lines would push out all others whenever somebody opens it.
 Each log has a part of its own, so that a busy app does not push out the one warning that matters.
 """
 

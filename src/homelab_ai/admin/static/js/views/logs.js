@@ -27,7 +27,7 @@ class Logs {
     this.filter = h("input", {
       type: "search",
       name: "filter",
-      placeholder: "embed -admin",
+      placeholder: "embed -status",
       oninput: () => this.#refilter(),
     });
     this.level = h(
