@@ -19,6 +19,7 @@ from homelab_ai.models.hosts.host import Host, HostLoadFailed, HostPlan
 from support import embedders, exports
 from support.disk import small_disk
 from support.reference import MINILM, TEXTS, encode
+from support.server import REPOSITORY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
 
@@ -124,6 +125,13 @@ async def test_what_cannot_be_exported_stays_on_torch_and_says_why(
     assert about.stat().st_mtime_ns == stamp, "it was tried again"
     with pytest.raises(HostLoadFailed, match=f"backend openvino was asked for, but it .*{reason}"):
         await asked(made / name, models_dir, backend="openvino")
+
+
+@pytest.mark.parametrize("backend", ["auto", "openvino", "torch"])
+async def test_a_model_that_describes_images_makes_no_vectors_of_texts(tmp_path: Path, backend: str) -> None:
+    shapes = REPOSITORY / "tests" / "models" / "blip-shapes"
+    with pytest.raises(HostLoadFailed, match="it makes no vectors of texts: 59 weights"):
+        await asked(shapes, tmp_path, backend=backend)
 
 
 async def test_a_changed_model_is_exported_anew_and_the_old_export_goes(made: Path, tmp_path: Path) -> None:

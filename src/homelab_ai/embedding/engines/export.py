@@ -19,6 +19,7 @@ from homelab_ai.embedding.engines.torch import pipeline
 from homelab_ai.models.engines.exporting import NotPossibleError, converted, judged, say
 from homelab_ai.models.engines.exports import Export
 from homelab_ai.models.engines.openvino_runtime import ov
+from homelab_ai.models.hosts.engine import LoadError
 
 
 class _Pipeline(torch.nn.Module):  # type: ignore[misc]  # mypy does not look into torch
@@ -36,10 +37,10 @@ class _Pipeline(torch.nn.Module):  # type: ignore[misc]  # mypy does not look in
 
 def export(folder: Path, where: Path, revision: str | None) -> Export:
     """Write graph and tokenizer of the model in `folder` to `where`. Raises `NotPossibleError`."""
-    model = pipeline(folder, "cpu", torch.float32).eval()
     try:
+        model = pipeline(folder, "cpu", torch.float32)
         tokenizer, facts = plain.about(model)
-    except plain.NotPlainError as error:
+    except (LoadError, plain.NotPlainError) as error:
         raise NotPossibleError(str(error)) from error
     texts = probes.texts(facts.window)
     expected = np.asarray(model.encode(texts, batch_size=8, show_progress_bar=False))

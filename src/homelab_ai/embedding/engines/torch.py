@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
 
 from homelab_ai.embedding.engines import gate, plain, probes
 from homelab_ai.embedding.engines.encode import AnyModel
@@ -23,10 +24,16 @@ from homelab_ai.models.hosts.engine import LoadError
 _HALVES = (torch.float16, torch.bfloat16)
 """The first has more digits, the second more room for large numbers, which some models need."""
 
+_NOT_NEEDED = "pooler."
+"""BERT's own, which pooling by sentence-transformers does not look at, and which many models come without."""
+
 
 def pipeline(folder: Path, device: str, dtype: torch.dtype | str) -> SentenceTransformer:
-    """Load a model of whatever origin: none of its code is run, and nothing is fetched from anywhere."""
-    return SentenceTransformer(
+    """Load a model of whatever origin: none of its code is run, and nothing is fetched from anywhere.
+
+    Raises `LoadError` for one that is made for something else, such as describing images.
+    """
+    model = SentenceTransformer(
         str(folder),
         device=device,
         local_files_only=True,
@@ -34,6 +41,20 @@ def pipeline(folder: Path, device: str, dtype: torch.dtype | str) -> SentenceTra
         # Said here as well because a model's own configuration may say otherwise.
         model_kwargs={"dtype": dtype, "weights_only": True},
     ).eval()
+    if invented := _invented(model):
+        raise LoadError(f"it makes no vectors of texts: {len(invented)} weights that this takes are not in its files")
+    return model
+
+
+def _invented(model: SentenceTransformer) -> list[str]:
+    """The weights that transformers has not found: it draws those at random, and so would be the vectors."""
+    return [
+        name
+        for module in model.modules()
+        if isinstance(module, Transformer)
+        for name, weight in module.auto_model.named_parameters()
+        if not getattr(weight, "_is_hf_initialized", False) and _NOT_NEEDED not in name
+    ]
 
 
 class TorchEmbeddings:
