@@ -288,9 +288,14 @@ def test_a_folder_without_weights_is_refused(models: Path) -> None:
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./no-such-folder", "../no-such-folder", "~/no-such-folder"])
 def test_a_folder_that_is_none_is_not_looked_for_on_the_hub(models: Path, name: str) -> None:
-    with pytest.raises(LoadError, match="local folder that holds no model") as raised:
+    with pytest.raises(LoadError, match="names a folder that is not there") as raised:
         find(name, models)
     assert name.strip("./~") not in str(raised.value)
+
+
+def test_a_folder_that_is_there_without_a_model_is_told_from_one_that_is_not(tmp_path: Path, models: Path) -> None:
+    with pytest.raises(LoadError, match=r"names a folder that holds no model \(there is no config\.json in it\)"):
+        find(str(tmp_path), models)
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "org/", "-org/name", "org/na me", "org/name--x", "org/naïve"])

@@ -81,7 +81,7 @@ class Inventory:
         if not places.is_model(folder):
             raise InvalidRequest.at(
                 "hf_model",
-                "names a folder that holds no model (there is no config.json in it)"
+                f"names {places.why_no_model(folder)}"
                 if places.must_be_a_folder(hf_model)
                 else "is neither a name on the hub (organisation/name) nor the whole path of a folder",
             )

@@ -46,7 +46,7 @@ def find(hf_model: str, *, revision: str | None, models_dir: str) -> Path:
     folder = locate(hf_model, revision=revision, models_dir=Path(models_dir))
     if not folder:
         if must_be_a_folder(hf_model):
-            raise LoadError("its `hf_model` names a local folder that holds no model (there is no config.json in it)")
+            raise LoadError(f"its `hf_model` names {why_no_model(Path(hf_model))}")
         if not is_hub_name(hf_model):
             raise LoadError(no_hub_name(hf_model))
         raise LoadError(f"{hf_model} is not on this machine: download it, {by_hand(hf_model)}")
@@ -65,6 +65,14 @@ def locate(hf_model: str, *, revision: str | None, models_dir: Path) -> Path | N
     if not folder and revision is None:
         folder = packaged(hf_model)
     return folder
+
+
+def why_no_model(folder: Path) -> str:
+    """What is to be said of a folder that holds no model, as the end of a sentence."""
+    with contextlib.suppress(OSError, RuntimeError):
+        if not folder.expanduser().exists():
+            return "a folder that is not there"
+    return "a folder that holds no model (there is no config.json in it)"
 
 
 def placed(hf_model: str, models_dir: Path) -> Path | None:
