@@ -47,14 +47,20 @@ def pipeline(folder: Path, device: str, dtype: torch.dtype | str) -> SentenceTra
 
 
 def _invented(model: SentenceTransformer) -> list[str]:
-    """The weights that transformers has not found: it draws those at random, and so would be the vectors."""
-    return [
-        name
+    """The weights that transformers has not found: it draws those at random, and so would be the vectors.
+
+    Which they are it notes on the others. Where it has marked none (on a device for which they were made anew, or in a
+    version that notes it elsewhere) nothing is known.
+    """
+    weights = [
+        (name, getattr(weight, "_is_hf_initialized", False))
         for module in model.modules()
         if isinstance(module, Transformer)
         for name, weight in module.auto_model.named_parameters()
-        if not getattr(weight, "_is_hf_initialized", False) and _NOT_NEEDED not in name
     ]
+    if not any(found for _, found in weights):
+        return []
+    return [name for name, found in weights if not found and _NOT_NEEDED not in name]
 
 
 class TorchEmbeddings:
