@@ -78,8 +78,9 @@ def test_a_request_whose_host_is_killed_is_answered_by_a_fresh_one(server: Serve
 
         vectors = answer.result().json()["embeddings"]
         assert cosines(vectors, [expected] * len(vectors)).min() > 0.9999
-        assert the_host(server) != host
+        # The host may have died just after its answer: then it is this request that a fresh one is started for.
         assert client.post("/api/embed", json={"texts": ["after"]}).status_code == 200
+        assert the_host(server) != host
     assert "ended by SIGKILL" in server.stderr
     assert "Traceback" not in server.stderr
 
