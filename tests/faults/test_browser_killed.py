@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +12,7 @@ import pytest
 
 from support.browsers import NEEDS_CHROMIUM
 from support.reading import Reading, reading
-from support.server import wait_for
+from support.server import assert_goes_first_when_memory_ends, wait_for
 from support.sites import Asked, Served
 from support.villain import ORDINARY, TEXT
 
@@ -106,12 +105,7 @@ async def test_a_page_without_end_does_not_outlive_the_browser(home: Reading) ->
 async def test_the_kernel_is_told_to_end_it_first(home: Reading) -> None:
     assert is_page(await home.crawl("/", wait_for_js=True))
     (process,) = home.browser()["process"]
-    score = Path(f"/proc/{process.pid}/oom_score_adj")
-    try:
-        score.write_text(score.read_text())
-    except OSError as error:
-        pytest.skip(f"/proc does not let this user set it: {error}")
-    assert score.read_text().strip() == "500"
+    assert_goes_first_when_memory_ends(process.pid)
 
 
 async def test_nothing_outlives_the_service(home: Reading) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from support.reference import cosines
-from support.server import Server, wait_for
+from support.server import Server, assert_goes_first_when_memory_ends, wait_for
 
 LONG = ["some words to read here " * 50] * 40
 """A second of work and more."""
@@ -129,13 +129,7 @@ def test_a_host_killed_in_its_work_and_its_successor_while_it_loads_cost_no_answ
 
 
 def test_the_kernel_is_to_take_a_host_before_the_service(server: Server, client: httpx.Client) -> None:
-    score = Path(f"/proc/{the_host(server).pid}/oom_score_adj")
-    try:
-        score.write_text(score.read_text())
-    except OSError as error:
-        pytest.skip(f"/proc does not let this user set it: {error}")
-
-    assert score.read_text().strip() == "500"
+    assert_goes_first_when_memory_ends(the_host(server).pid)
     assert Path(f"/proc/{server.process.pid}/oom_score_adj").read_text().strip() != "500"
 
 

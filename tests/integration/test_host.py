@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from homelab_ai.models.hosts.host import Host, HostDied, HostLoadFailed, HostPlan, RunFailed
-from support.server import wait_for
+from support.server import assert_goes_first_when_memory_ends, wait_for
 
 pytestmark = pytest.mark.anyio
 
@@ -377,13 +377,7 @@ async def test_a_host_is_not_told_the_service_s_secrets(monkeypatch: pytest.Monk
 
 
 async def test_the_kernel_is_to_take_a_host_before_the_service(host: Host) -> None:
-    score = Path(f"/proc/{host.pid}/oom_score_adj")
-    try:
-        score.write_text(score.read_text())
-    except OSError as error:
-        pytest.skip(f"/proc does not let this user set it: {error}")
-
-    assert score.read_text().strip() == "500"
+    assert_goes_first_when_memory_ends(host.pid)
 
 
 async def test_many_hosts_leave_no_file_descriptor_and_no_process() -> None:

@@ -15,6 +15,7 @@ from typing import Self
 
 import httpx
 import psutil
+import pytest
 
 from support import exports
 
@@ -139,6 +140,16 @@ class Server:
             process.kill()
         assert not left, f"the server left processes behind: {left}"
         return status
+
+
+def assert_goes_first_when_memory_ends(pid: int) -> None:
+    """The kernel is to take this process before the service."""
+    score = Path(f"/proc/{pid}/oom_score_adj")
+    try:
+        score.write_text(score.read_text())
+    except OSError as error:
+        pytest.skip(f"/proc does not let this user set it: {error}")
+    assert score.read_text().strip() == "500"
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
