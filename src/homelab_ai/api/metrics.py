@@ -29,7 +29,9 @@ router = APIRouter(tags=["Monitoring"])
 async def metrics(request: Request) -> Response:
     """Show everything that is counted and timed, in the text format of Prometheus."""
     services = services_of(request.scope)
-    return Response(services["metrics"].exposition(await _now(services)), headers={"Content-Type": CONTENT_TYPE})
+    with services["metrics"].requests.watching():
+        text = services["metrics"].exposition(await _now(services))
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 async def _now(services: Services) -> Now:

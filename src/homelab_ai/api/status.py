@@ -198,11 +198,12 @@ class StatusResponse(BaseModel):
 @router.get("/api/status", summary="The service at a glance", dependencies=[needs("read")], responses=errors())
 async def status(request: Request) -> StatusResponse:
     """Show what the service is doing and takes. Cheap, and loads nothing: made to be asked every few seconds."""
-    return await status_response(request, looking_on=1)
+    with services_of(request.scope)["metrics"].requests.watching():
+        return await status_response(request)
 
 
-async def status_response(request: Request, *, looking_on: int = 0) -> StatusResponse:
-    """Say what the service is doing and takes; so many of the requests at work only look on, and are left out."""
+async def status_response(request: Request) -> StatusResponse:
+    """Say what the service is doing and takes."""
     services = services_of(request.scope)
     gpus = await services["gpus"].now()  # first: what follows is of one instant
     models, counted = services["models"], services["metrics"].requests
@@ -232,7 +233,7 @@ async def status_response(request: Request, *, looking_on: int = 0) -> StatusRes
         queue=QueueStatus(depth=sum(snapshot.queued_requests for snapshot in snapshots), capacity=models.most_requests),
         requests=RequestsStatus(
             total=totals.total,
-            active=max(0, counted.active - looking_on),
+            active=counted.active,
             succeeded=totals.succeeded,
             refused=totals.refused,
             failed=totals.failed,

@@ -218,7 +218,7 @@ class Metrics:
 
     def _gauges(self, now: Now) -> Iterator[Metric]:
         yield InfoMetricFamily("homelab_ai_build", "The version that runs.", {"version": self._version})
-        yield GaugeMetricFamily("active_requests", "Requests that are being answered.", self.requests.others_active)
+        yield GaugeMetricFamily("active_requests", "Requests that are being answered.", self.requests.active)
         yield _of_each(now, "models_loaded", "1 for a model that is loaded, else 0.", "loaded")
         yield _of_each(now, "model_active_requests", "Requests that use the model, or wait for it.", "active_requests")
         yield _of_each(

@@ -78,11 +78,6 @@ class Requests:
             self.active += 1
 
     @property
-    def others_active(self) -> int:
-        """How many are being answered beside the one that asks."""
-        return max(0, self.active - 1)
-
-    @property
     def totals(self) -> Totals:
         """How many there were, and how they ended."""
         of, since = self._of_class, int(self._clock()) - _MINUTE
