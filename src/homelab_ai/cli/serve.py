@@ -23,7 +23,7 @@ def serve(
     import uvicorn  # noqa: PLC0415 - other commands need none of this, which takes half a second
 
     from homelab_ai.app import create_app  # noqa: PLC0415
-    from homelab_ai.server import Protocol, allow_many_files  # noqa: PLC0415
+    from homelab_ai.server import Protocol, fit_for_many_requests  # noqa: PLC0415
     from homelab_ai.settings import ConfigurationError, Source  # noqa: PLC0415
     from homelab_ai.telemetry import logs  # noqa: PLC0415
 
@@ -40,7 +40,7 @@ def serve(
     # uvicorn would find that out last: a first start would have shown its key already, and no other start does.
     if refused := objection(host, port):
         raise SystemExit(f"{host}:{port} cannot be listened on: {refused[0]} ({refused[1]})")
-    allow_many_files()
+    fit_for_many_requests()
     logs.configure(settings.logging.format, settings.logging.level)
     uvicorn.run(
         app,
