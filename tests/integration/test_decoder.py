@@ -182,7 +182,7 @@ async def test_an_image_that_kills_the_process_is_refused_and_the_next_is_read(d
         for _ in range(2):
             host = decoder._process._host
             while not (
-                decoder._process._host and decoder._process._host is not host and decoder._process._host._running
+                decoder._process._host and decoder._process._host is not host and decoder._process._host._under_way
             ):
                 await asyncio.sleep(0.001)
             os.kill(decoder._process._host.pid, signal.SIGKILL)

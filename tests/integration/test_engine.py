@@ -61,11 +61,17 @@ def test_groups_hold_every_text_once_in_few_shapes(lengths: list[int], streams: 
 
     assert sorted(row for rows in groups for row in rows) == list(range(len(lengths)))
     for rows in groups:
-        assert len(rows).bit_count() == 1
         width = max(_rounded(lengths[row]) for row in rows)
         assert len(rows) == 1 or width * len(rows) <= 1024
     if lengths and max(map(_rounded, lengths)) * streams <= sum(map(_rounded, lengths)):
         assert len(groups) >= streams, "all streams have work"
+
+
+def test_texts_share_a_pass_where_padding_costs_less_than_a_pass() -> None:
+    assert packed([16] * 7, 1) == [[0, 1, 2, 3, 4, 5, 6]], "of eight rows, one says nothing"
+    assert sorted(map(len, packed([16] * 13, 1))) == [1, 12], "three that say nothing would cost more than a pass"
+    assert packed([17, 16, 16], 1) == [[0, 1, 2]]
+    assert packed([200, 10, 10], 1) == [[0], [1, 2]]
 
 
 def test_lengths_are_rounded_a_little_and_to_few() -> None:

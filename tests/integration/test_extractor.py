@@ -67,7 +67,7 @@ async def test_a_page_that_kills_the_process_twice_is_refused_and_the_next_is_re
         killed: list[Host] = []
         while len(killed) < 2:
             for host in extractor.hosts:
-                if host not in killed and host._running:
+                if host not in killed and host._under_way:
                     killed.append(host)
                     os.kill(host.pid, signal.SIGKILL)
             await asyncio.sleep(0.001)

@@ -113,6 +113,67 @@ async def test_runs_are_answered_in_order_each_with_its_own_answer(host: Host) -
     assert (await host.run({"do": "labels"}, b"")).header["labels"] == list(range(50))
 
 
+async def test_a_host_takes_as_many_runs_at_a_time_as_its_engine_says(tmp_path: Path) -> None:
+    host = await Host.start(plan(runs_at_once=2))
+    first = busy(host, tmp_path)
+    await appears(tmp_path / "started")
+    bodies = [await host.run({}, bytes([number]) * 1_000_000) for number in range(20)]
+    assert [answer.body[:1] for answer in bodies] == [bytes([number]) for number in range(20)]
+    assert not first.done()
+    second = asyncio.create_task(
+        host.run({"do": "wait", "started": str(tmp_path / "too"), "until": str(tmp_path / "release")}, b"second")
+    )
+    await appears(tmp_path / "too")
+    third = asyncio.create_task(host.run({"do": "labels", "label": "third"}, b""))
+    await asyncio.sleep(0.05)
+    assert not third.done(), "both places are taken"
+    (tmp_path / "release").touch()
+    assert (await first).body == b"busy"
+    assert (await second).body == b"second"
+    assert "third" not in (await third).header["labels"]
+    await host.stop()
+
+
+async def test_answers_of_runs_at_a_time_do_not_get_into_each_other() -> None:
+    host = await Host.start(plan(runs_at_once=4))
+
+    async def ask(number: int) -> None:
+        body = bytes([number]) * (number * 10_000 + 1)
+        assert (await host.run({}, body)).body == body
+
+    await asyncio.gather(*(ask(number) for number in range(200)))
+    await host.stop()
+
+
+async def test_of_several_runs_at_a_time_all_are_told_that_the_host_died_under_them(tmp_path: Path) -> None:
+    host = await Host.start(plan(runs_at_once=2))
+    first = busy(host, tmp_path)
+    await appears(tmp_path / "started")
+    second = asyncio.create_task(host.run({"do": "compute", "marker": str(tmp_path / "two")}, b""))
+    await appears(tmp_path / "two")
+    waiting = asyncio.create_task(host.run({}, b""))
+    await asyncio.sleep(0)
+    os.kill(host.pid, signal.SIGKILL)
+    for run, had_started in ((first, True), (second, True), (waiting, False)):
+        with pytest.raises(HostDied) as death:
+            await run
+        assert death.value.run_had_started is had_started
+
+
+async def test_a_run_that_hangs_beside_others_is_ended_with_its_host(tmp_path: Path) -> None:
+    host = await Host.start(plan(runs_at_once=2, timeout=0.5))
+    hangs = busy(host, tmp_path)
+    await appears(tmp_path / "started")
+    async with asyncio.timeout(PROMPTLY):
+        while not hangs.done():
+            with contextlib.suppress(HostDied):
+                await host.run({"do": "sleep", "seconds": 0.01}, b"")
+    with pytest.raises(HostDied) as death:
+        await hangs
+    assert death.value.hung
+    await host.ended()
+
+
 async def test_a_waiting_run_whose_caller_has_gone_never_reaches_the_engine(host: Host, tmp_path: Path) -> None:
     first = busy(host, tmp_path)
     await appears(tmp_path / "started")

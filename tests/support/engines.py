@@ -42,17 +42,18 @@ def load(options: dict[str, Any], report: Report) -> Engine:
                     time.sleep(0.005)
         case "talks":
             _print(1_000_000)
-    return Obedient()
+    return Obedient(options.get("runs_at_once"))
 
 
 class Obedient:
     """Does what each run says."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs_at_once: int | None = None) -> None:
         self._labels: list[Any] = []
+        self._more = {"runs_at_once": runs_at_once} if runs_at_once else {}
 
     def describe(self) -> dict[str, Any]:
-        return {"backend": "obedient", "pid": os.getpid()}
+        return {"backend": "obedient", "pid": os.getpid(), **self._more}
 
     def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         self._labels.append(options.get("label"))

@@ -45,6 +45,8 @@ class FakeHost(Host):
         self.stopped = False
         self.stopped_under_a_run = False
         self.on_stop: Callable[[], object] = lambda: None
+        self.ends: list[asyncio.Event] = []
+        """Of each run: set to an end that it need not wait for."""
         self._at_work = 0
         self.stopping: asyncio.Event | None = None
         """While set to an event, the end of the process waits for it."""
@@ -84,22 +86,23 @@ class FakeHost(Host):
     async def run(self, options: dict[str, Any], body: bytes) -> Answer:
         texts: list[str] = orjson.loads(body)
         self.runs.append(texts)
+        self.ends.append(end := asyncio.Event())
         self._at_work += 1
         try:
-            return await self._answer(texts)
+            return await self._answer(texts, end)
         finally:
             self._at_work -= 1
 
-    async def _answer(self, texts: list[str]) -> Answer:
+    async def _answer(self, texts: list[str], end: asyncio.Event) -> Answer:
         if self.busy:
-            waits = [asyncio.ensure_future(event.wait()) for event in (self.busy, self._dead)]
+            waits = [asyncio.ensure_future(event.wait()) for event in (self.busy, self._dead, end)]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for wait in waits:
                     wait.cancel()
         if self._dead.is_set():
-            raise HostDied("its process was ended by SIGKILL")
+            raise HostDied("its process was ended by SIGKILL", run_had_started=True)
         if error := self.on_run(texts):
             raise error
         matrix = np.array([vector_of(text) for text in texts], dtype=np.float32)

@@ -141,7 +141,7 @@ async def test_an_answer_that_cannot_be_read_fails_its_callers_and_no_other(benc
 async def test_a_fault_of_our_own_ends_the_host_rather_than_leave_anybody_waiting(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench.batcher, "_compose", lambda: 1 / 0)
+    monkeypatch.setattr(bench.batcher._queue, "compose", lambda *_, **__: 1 / 0)
     waiting = bench.ask("a")
     await quiet()
     assert not bench.host.alive
@@ -272,12 +272,12 @@ CALLERS = st.lists(
 
 
 @settings(max_examples=int(os.environ.get("HOMELAB_AI_TEST_EXAMPLES", "300")), deadline=None)
-@given(CALLERS, st.integers(1, 5), st.integers(1, 400))
+@given(CALLERS, st.integers(1, 5), st.integers(1, 400), st.integers(1, 4))
 def test_every_caller_gets_its_own_results_or_its_own_error(
-    callers: list[tuple[list[str], Any, bool, int]], max_items: int, max_tokens: int
+    callers: list[tuple[list[str], Any, bool, int]], max_items: int, max_tokens: int, runs_at_once: int
 ) -> None:
     async def check() -> None:
-        bench = Bench(max_items=max_items, max_tokens=max_tokens)
+        bench = Bench(max_items=max_items, max_tokens=max_tokens, runs_at_once=runs_at_once)
 
         def on_run(texts: list[str]) -> Exception | None:
             if "deadly" in texts:

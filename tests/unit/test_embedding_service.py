@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from homelab_ai.embedding.service import EmbeddingService
 from homelab_ai.errors import Conflict, InferenceFailed, InvalidRequest, ModelNotFound, RequestTimeout
-from homelab_ai.models.batcher import Format, Lane
 from homelab_ai.models.catalogue import Catalogue, Model
 from homelab_ai.models.hosts.host import Answer, RunFailed
+from homelab_ai.models.job_queue import Format, Lane
 from homelab_ai.models.registry import LocalModels
 from homelab_ai.models.timing import Timing
 from homelab_ai.settings import Settings

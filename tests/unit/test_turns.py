@@ -18,29 +18,38 @@ from support.clock import Clock
 pytestmark = pytest.mark.anyio
 
 
-async def test_hosts_on_the_cpu_take_turns_and_others_do_not() -> None:
+async def test_hosts_on_the_cpu_take_turns() -> None:
     turns, at_work, log = Turns(2, Clock()), set[str](), list[set[str]]()
 
-    async def work(name: str, *, on_cpu: bool) -> None:
-        async with turns.take(on_cpu=on_cpu):
+    async def work(name: str) -> None:
+        async with turns.on_cpu():
             at_work.add(name)
             log.append(set(at_work))
             await quiet()
             at_work.remove(name)
 
-    await asyncio.gather(*(work(f"cpu {n}", on_cpu=True) for n in range(3)))
+    await asyncio.gather(*(work(f"cpu {n}") for n in range(3)))
     assert all(len(names) == 1 for names in log)
-    log.clear()
-    await asyncio.gather(*(work(f"gpu {n}", on_cpu=False) for n in range(5)))
-    assert max(map(len, log)) == 2
+    assert not turns.cpu_is_taken
+
+
+async def test_whoever_has_the_cpu_can_tell_that_others_want_it() -> None:
+    turns, seen = Turns(2, Clock()), list[bool]()
+    async with turns.on_cpu():
+        seen.append(turns.cpu_is_wanted)
+        other = asyncio.create_task(turns.on_cpu().__aenter__())
+        await quiet()
+        seen.append(turns.cpu_is_wanted)
+        other.cancel()
+        await quiet()
+        seen.append(turns.cpu_is_wanted)
+    assert seen == [False, True, False]
 
 
 async def test_a_run_that_hangs_does_not_take_the_other_models_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("homelab_ai.models.turns._PATIENCE_SECONDS", 0.01)
     turns = Turns(2, asyncio.get_running_loop())
-    async with turns.take(on_cpu=True), asyncio.timeout(1), turns.take(on_cpu=True):
-        pass
-    async with asyncio.timeout(1), turns.take(on_cpu=True), turns.take(on_cpu=False):
+    async with turns.on_cpu(), asyncio.timeout(1), turns.on_cpu():
         pass
 
 
@@ -130,7 +139,7 @@ async def test_what_can_wait_does_not_pass(beside: Bench) -> None:
 async def beside() -> AsyncIterator[Bench]:
     """A batcher while another model has the CPU."""
     bench = Bench()
-    async with bench.turns.take(on_cpu=True):
+    async with bench.turns.on_cpu():
         yield bench
     bench.batcher.close()
     await quiet()
@@ -175,7 +184,7 @@ async def test_of_many_small_ones_so_many_pass_at_a_time_as_take_a_moment(beside
 
 
 async def test_a_host_whose_turn_comes_ends_the_small_run_first(bench: Bench) -> None:
-    async with bench.turns.take(on_cpu=True):
+    async with bench.turns.on_cpu():
         large, small = bench.ask(BIG), bench.ask("small")
         await quiet()
     await quiet()
@@ -188,7 +197,7 @@ async def test_a_host_whose_turn_comes_ends_the_small_run_first(bench: Bench) ->
 
 async def test_nothing_passes_where_only_one_may_work_at_once() -> None:
     bench = Bench(Turns(1, Clock()))
-    async with bench.turns.take(on_cpu=True):
+    async with bench.turns.on_cpu(), bench.turns.places:
         small = bench.ask("small")
         await quiet()
         assert bench.host.runs == []
@@ -228,14 +237,14 @@ STEPS = st.lists(
 
 
 @settings(max_examples=int(os.environ.get("HOMELAB_AI_TEST_EXAMPLES", "200")), deadline=None)
-@given(STEPS, st.sampled_from([1, 2, 4]), st.sampled_from([0, 5]))
-def test_two_models_on_one_cpu_answer_everybody_and_do_one_thing_each_at_a_time(
-    steps: list[tuple[str, int, str, Any, int]], at_once: int, window_ms: int
+@given(STEPS, st.sampled_from([1, 2, 4]), st.sampled_from([0, 5]), st.sampled_from([1, 2, 3]))
+def test_two_models_on_one_cpu_answer_everybody_and_do_no_more_at_a_time_than_they_may(
+    steps: list[tuple[str, int, str, Any, int]], at_once: int, window_ms: int, runs_at_once: int
 ) -> None:
     async def check() -> None:
         clock = Clock()
         turns = Turns(at_once, clock)
-        benches = [Bench(turns, window_ms=window_ms), Bench(turns, window_ms=window_ms)]
+        benches = [Bench(turns, window_ms=window_ms, runs_at_once=runs_at_once) for _ in range(2)]
         asked: list[tuple[str, asyncio.Task[list[Any]]]] = []
         for what, which, item, lane, pause in steps:
             bench = benches[which]
@@ -250,7 +259,8 @@ def test_two_models_on_one_cpu_answer_everybody_and_do_one_thing_each_at_a_time(
                     clock.advance(0.7)  # three times of it are more than a turn is waited for
             for _ in range(pause):
                 await asyncio.sleep(0)
-            assert all(bench.host._at_work <= 1 for bench in benches)
+            assert all(bench.host._at_work <= runs_at_once for bench in benches)
+            assert sum(bench.host._at_work for bench in benches) <= at_once
         for bench in benches:
             assert bench.host.busy
             bench.host.busy.set()
@@ -263,6 +273,7 @@ def test_two_models_on_one_cpu_answer_everybody_and_do_one_thing_each_at_a_time(
             assert task.done()
             assert task.cancelled() or task.result() == vectors(item)
         assert not turns.cpu_is_taken
+        assert turns.places._value == at_once
         for bench in benches:
             bench.batcher.close()
         await quiet()

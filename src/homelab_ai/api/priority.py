@@ -8,7 +8,7 @@ import re
 
 from starlette.requests import Request
 
-from homelab_ai.models.batcher import Lane
+from homelab_ai.models.job_queue import Lane
 
 _USUAL_URGENCY = 3
 _URGENCY = re.compile(r"(?:^|,)\s*u=([0-7])(?=\s*(?:;|,|$))")

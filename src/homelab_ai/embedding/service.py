@@ -12,10 +12,11 @@ import numpy as np
 import orjson
 
 from homelab_ai.errors import Conflict, InferenceFailed, InvalidRequest
-from homelab_ai.models.batcher import ItemFailed, Lane
+from homelab_ai.models.batcher import ItemFailed
 from homelab_ai.models.catalogue import Model
 from homelab_ai.models.deadline import within
 from homelab_ai.models.hosts.host import Answer
+from homelab_ai.models.job_queue import Lane
 from homelab_ai.models.protocols import Models
 from homelab_ai.models.timing import Timing
 from homelab_ai.settings import Settings

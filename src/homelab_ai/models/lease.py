@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from homelab_ai.errors import InferenceFailed
-from homelab_ai.models.batcher import Format, Lane
 from homelab_ai.models.hosts.host import HostDied
+from homelab_ai.models.job_queue import Format, Lane
 from homelab_ai.models.residency import Resident, Slot
 from homelab_ai.models.timing import Timing
 

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
-from homelab_ai.models.batcher import Format, Lane
 from homelab_ai.models.catalogue import Catalogue, Model
+from homelab_ai.models.job_queue import Format, Lane
 from homelab_ai.models.timing import Timing
 
 

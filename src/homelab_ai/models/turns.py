@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from homelab_ai.models.clock import Clock
 
 _PATIENCE_SECONDS = 2.0
-"""A run that waits longer for the CPU starts all the same: one that hangs must not take all models with it."""
+"""A host that waits longer for the CPU starts all the same: a run that hangs must not take all models with it."""
 
 
 class Turns:
@@ -15,28 +15,33 @@ class Turns:
 
     def __init__(self, at_once: int, clock: Clock) -> None:
         self._clock = clock
-        self._at_once = asyncio.Semaphore(at_once)
+        self.places = asyncio.Semaphore(at_once)
+        """One for each run, to be taken before it begins."""
         self._cpu = asyncio.Lock()
         self._on_cpu = 0
         """How many have the CPU, or wait for it."""
 
     @property
     def cpu_is_taken(self) -> bool:
-        """Whether somebody else comes first, who wants the CPU now."""
+        """Whether somebody has the CPU, or wants it and comes first."""
         return self._on_cpu > 0  # and not the lock: that looks free until whom it was handed to wakes up
 
+    @property
+    def cpu_is_wanted(self) -> bool:
+        """Whether somebody waits for the CPU while another has it."""
+        return self._on_cpu > 1
+
     @contextlib.asynccontextmanager
-    async def take(self, *, on_cpu: bool) -> AsyncIterator[None]:
-        """Wait for a turn, and have it to the end of the block."""
-        self._on_cpu += on_cpu
+    async def on_cpu(self) -> AsyncIterator[None]:
+        """Wait for the CPU, and have it to the end of the block."""
+        self._on_cpu += 1
         try:
             async with contextlib.AsyncExitStack() as held:
-                if on_cpu and await self._cpu_in_time():
+                if await self._cpu_in_time():
                     held.callback(self._cpu.release)
-                await held.enter_async_context(self._at_once)
                 yield
         finally:
-            self._on_cpu -= on_cpu
+            self._on_cpu -= 1
 
     async def _cpu_in_time(self) -> bool:
         """Wait for the CPU, but not for ever. Returns whether it is held now."""

@@ -5,20 +5,24 @@ normalization), so what is left to do here is to tokenize, to pack, and to keep 
 passes of texts of like length, and as many passes are calculated at a time as there are streams.
 """
 
+import bisect
+import math
+import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
-from homelab_ai.embedding.engines.embedded import Embedded
+from homelab_ai.embedding.engines.embedded import Embedded, Matrix
 from homelab_ai.embedding.engines.tokens import Facts, Tokens
 from homelab_ai.models import cores
 from homelab_ai.models.engines import openvino_runtime
-from homelab_ai.models.engines.openvino_runtime import ov
+from homelab_ai.models.engines.streams import Streams
 from homelab_ai.models.hosts.engine import LoadError
 
 GRAPH, TOKENIZER = "model.xml", "tokenizer.json"
@@ -27,8 +31,12 @@ _TOKENS_PER_PASS = 1024
 """Padded ones. Larger passes lose more to padding and to the cache than they win."""
 _SHORT = 64
 """Tokens. Most texts are short: their lengths are rounded less."""
-_PASS_COSTS = 12
-"""What a pass costs beside its tokens, in tokens."""
+_RUNS_AT_ONCE = 3
+"""One is calculated, one is tokenized meanwhile, and there is a place for a short one."""
+_PASS_COSTS = 28
+"""What a pass costs beside its tokens, in tokens: half of it for a shape other than that of the last."""
+_COUNTS = sorted(count << octave for count in (1, 3) for octave in range(20))
+"""How many rows a pass may have."""
 
 
 class OpenVinoEmbeddings:
@@ -53,12 +61,22 @@ class OpenVinoEmbeddings:
         self._precision = precision
         self._window = max_length or facts.window
         self._tokens = Tokens(Tokenizer.from_file(str(folder / TOKENIZER)), facts, self._window)
-        self._streams = cores.usable()
-        compiled = openvino_runtime.compiled(openvino_runtime.read(folder / GRAPH), precision, streams=self._streams)
-        self._queue = ov.AsyncInferQueue(compiled, self._streams)
-        self._queue.set_callback(_keep)
-        self.embed(["every stream packs the weights for itself"] * self._streams)
+        self._count = cores.usable()
+        compiled = openvino_runtime.compiled(openvino_runtime.read(folder / GRAPH), precision, streams=self._count)
+        self._streams = Streams([compiled.create_infer_request() for _ in range(self._count)])
+        self._warm_up()
         openvino_runtime.forget(folder / GRAPH.replace(".xml", ".bin"))
+
+    def _warm_up(self) -> None:
+        """Have every stream pack the weights for itself."""
+        encodings, _ = self._tokens.of(["a few words"])
+        all_at_once = threading.Barrier(self._count)
+
+        def calculate(request: Any) -> None:
+            all_at_once.wait()
+            self._calculate(np.empty((1, self._facts.dimensions), dtype=np.float32), [0], encodings, request)
+
+        self._streams.carry_out([calculate] * self._count)
 
     def describe(self) -> dict[str, Any]:
         """Dimensions, window in tokens, and what it runs on."""
@@ -70,6 +88,7 @@ class OpenVinoEmbeddings:
             "max_length": self._window,
             "fingerprint": self._fingerprint,
             "gpu_memory_bytes": 0,
+            "runs_at_once": _RUNS_AT_ONCE,
         }
 
     def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], memoryview]:  # noqa: ARG002 - has none
@@ -82,43 +101,55 @@ class OpenVinoEmbeddings:
 
     def embed(self, texts: list[str]) -> Embedded:
         """Return the vectors of these texts."""
+        with self._streams.sharing() as streams:
+            return self._embed(texts, streams)
+
+    def _embed(self, texts: list[str], streams: int) -> Embedded:
         started = time.perf_counter()
         encodings, truncated = self._tokens.of(texts)
         tokenized = time.perf_counter()
         matrix = np.empty((len(texts), self._facts.dimensions), dtype=np.float32)
-        passes = []
-        for rows in packed(list(map(len, encodings)), self._streams):
-            width = min(_rounded(len(encodings[rows[0]])), self._window)
-            inputs = self._tokens.padded([encodings[row] for row in rows], width)
-            passes.append(inputs)  # they are shared, not copied: they have to stay until all is done
-            self._queue.start_async(inputs, (matrix, rows), share_inputs=True)
-        self._queue.wait_all()
+        groups = packed(list(map(len, encodings)), streams)
+        self._streams.carry_out(partial(self._calculate, matrix, rows, encodings) for rows in groups)
         calculated = time.perf_counter()
         tokens = sum(map(len, encodings))
         return Embedded(matrix, truncated, tokenized - started, calculated - tokenized, tokens)
 
-
-def _keep(request: Any, where: tuple[np.ndarray[Any, Any], list[int]]) -> None:
-    matrix, rows = where
-    matrix[rows] = request.get_output_tensor(0).data
+    def _calculate(self, matrix: Matrix, rows: list[int], encodings: list[Encoding], request: Any) -> None:
+        """Fill these rows of the matrix, the longest text first, with the vectors of their texts."""
+        width = min(_rounded(len(encodings[rows[0]])), self._window)
+        count = _COUNTS[bisect.bisect_left(_COUNTS, len(rows))]
+        padded = [encodings[row] for row in rows] + [encodings[rows[-1]]] * (count - len(rows))
+        request.infer(self._tokens.padded(padded, width), share_inputs=True)
+        matrix[rows] = request.get_output_tensor(0).data[: len(rows)]
 
 
 def packed(lengths: Sequence[int], streams: int) -> list[list[int]]:
-    """Group rows of like length, longest first: within the budget of tokens, and so that all streams have work.
+    """Group rows of like length, longest first, so that the whole costs least: padding, and what each pass costs.
 
-    For every shape that it has not seen, OpenVINO prepares something, and keeps it. So there are only so many: lengths
-    are rounded, and a group has 1, 2, 4, 8, ... rows.
+    No pass is over the budget of tokens, which leaves work for every stream. For every shape that it has not seen,
+    OpenVINO prepares something, and keeps it. So there are only so many: lengths are rounded, and a pass has 1, 2, 3,
+    4, 6, 8, 12, 16, ... rows, of which the last may say nothing. (Dynamic programming over the rows, by length.)
     """
     rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     widths = [_rounded(lengths[row]) for row in rows]
-    budget = min(_TOKENS_PER_PASS, -(-sum(widths) // streams))
+    budget = _TOKENS_PER_PASS if streams == 1 else min(_TOKENS_PER_PASS, -(-sum(widths) // streams))
+    costs, counts = [0.0], [0]  # of the last rows, by how many they are: in all, and how many to take first
+    for left in range(1, len(rows) + 1):
+        width, least, best = widths[-left], math.inf, 1
+        for count in _COUNTS:
+            if count > 1 and min(count, left) * width > budget:
+                break
+            cost = count * width + _PASS_COSTS + costs[max(0, left - count)]
+            if cost < least:
+                least, best = cost, count
+            if count >= left:
+                break
+        costs.append(least)
+        counts.append(best)
     groups, start = [], 0
     while start < len(rows):
-        count = 1
-        while start + 2 * count <= len(rows) and 2 * count * widths[start] <= budget:
-            if (widths[start] - widths[start + count]) * count > _PASS_COSTS:
-                break  # what padding would cost is more than another pass
-            count *= 2
+        count = counts[len(rows) - start]
         groups.append(rows[start : start + count])
         start += count
     return groups

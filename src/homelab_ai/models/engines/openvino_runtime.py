@@ -13,7 +13,8 @@ from homelab_ai.models import cores
 
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # what Python takes for "cannot be imported"
 
-import openvino as ov  # noqa: E402 - after that
+import numpy as np  # noqa: E402 - after that
+import openvino as ov  # noqa: E402
 
 __all__ = ["capabilities", "compiled", "forget", "ov", "precisions", "read"]
 
@@ -22,6 +23,11 @@ _PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
 _MADV_DONTNEED = 4
 
 _CORE = ov.Core()
+
+ov.Tensor(np.zeros(1, dtype=np.int64))
+"""So that what the binding looks up of NumPy with the first array is looked up by now: of two threads that come first
+at the same time, one waits for the interpreter's lock and the other, which has it, for the end of the look-up.
+"""
 
 
 def capabilities() -> list[str]:

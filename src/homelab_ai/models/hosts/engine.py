@@ -14,10 +14,13 @@ log as its `note`, the end of a sentence; a download has figures of its own.
 
 
 class Engine(Protocol):
-    """One loaded model, used from one thread."""
+    """One loaded model, used from one thread unless it says otherwise."""
 
     def describe(self) -> dict[str, Any]:
-        """Facts about the loaded model that clients may see (dimensions, device, precision, ...)."""
+        """Facts about the loaded model that clients may see (dimensions, device, precision, ...).
+
+        `runs_at_once` says how many threads may call `run` at a time: one where it is absent.
+        """
         ...
 
     def run(self, options: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes | memoryview]:

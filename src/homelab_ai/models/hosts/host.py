@@ -1,4 +1,4 @@
-"""A model host, seen from the service: one child process, one loaded model, one run at a time.
+"""A model host, seen from the service: one child process, one loaded model, as many runs at a time as its engine takes.
 
 The registry starts a host, hands it runs and stops it. A run that waits belongs to its caller: when the caller has
 gone, the run is dropped before it starts. A run that has started belongs to the host. Whoever waits is answered: when
@@ -9,6 +9,7 @@ import asyncio
 import collections
 import contextlib
 import contextvars
+import itertools
 import logging
 import os
 import signal
@@ -20,13 +21,13 @@ from typing import Any, Literal, Protocol, Self
 
 from homelab_ai.models import memory
 from homelab_ai.models.hosts import wire
+from homelab_ai.models.hosts.channel import Channel, socket_pair
 from homelab_ai.models.hosts.starting import started
 from homelab_ai.models.memory import Footprint
 
 log = logging.getLogger(__name__)
 
 _OUTPUT_KEPT = 4000  # characters
-_CHANNEL_BUFFER = 2**20  # bytes; the vectors of one run, in one piece
 _STOP_SECONDS = 5.0
 
 
@@ -92,23 +93,27 @@ class Answer:
 
 @dataclass(eq=False)
 class _Run:
+    number: int
     frame: list[bytes | memoryview]
     answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """For the caller, who may have given it up."""
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the host has answered."""
 
 
 class Host:
     """One running model host. Use `start`; every method belongs to the event loop's thread."""
 
-    def __init__(
-        self, plan: HostPlan, process: asyncio.subprocess.Process, channel: "_Channel", output: "_Channel"
-    ) -> None:
+    def __init__(self, plan: HostPlan, process: asyncio.subprocess.Process, channel: Channel, output: Channel) -> None:
         self.plan = plan
         self.described: dict[str, Any] = {}
         """What the engine said of its model once it was loaded."""
         self._process = process
         self._channel = channel
         self._waiting: collections.deque[_Run] = collections.deque()
-        self._running: _Run | None = None
+        self._under_way: dict[int, _Run] = {}
+        """Runs that the process has, by their number."""
+        self._numbers = itertools.count()
         self._arrival = asyncio.Event()
         self._output = output
         self._last_output = ""
@@ -142,7 +147,8 @@ class Host:
         """Answer one run, in its turn. Raises `RunFailed` or `HostDied`; may be cancelled at any time."""
         if self._gone:
             raise HostDied(self.cause_of_death())
-        run = _Run(wire.pack({"run": options}, body))
+        number = next(self._numbers)
+        run = _Run(number, wire.pack({"run": options, "number": number}, body))
         self._waiting.append(run)
         self._arrival.set()
         try:
@@ -181,11 +187,11 @@ class Host:
     async def _start_process(cls, plan: HostPlan) -> Self:
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
             try:
-                channel, its_channel = _socket_pair(ours, its)
-                output, its_output = _socket_pair(ours, its)
+                channel, its_channel = socket_pair(ours, its)
+                output, its_output = socket_pair(ours, its)
                 process = await cls._spawn(its_channel, its_output)
                 # Should this fail, the closing of our end ends the process.
-                host = cls(plan, process, await _Channel.over(channel), await _Channel.over(output))
+                host = cls(plan, process, await Channel.over(channel), await Channel.over(output))
             except OSError as error:
                 raise HostLoadFailed(f"its process could not be started: {error.strerror}") from error
             ours.pop_all()
@@ -246,22 +252,30 @@ class Host:
         self._worker = self._task(self._work())
 
     async def _work(self) -> None:
-        """Give the process one run after the other, until it is gone."""
+        """Give the process its runs, and their callers its answers, until it is gone."""
         try:
-            while True:
-                self._running = await self._next_run()
-                async with asyncio.timeout(self.plan.run_timeout_seconds):
-                    await self._carry_out(self._running)
-                self._running = None
-        except TimeoutError:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._take_answers())
+                for _ in range(self.described.get("runs_at_once", 1)):
+                    group.create_task(self._give_runs())
+        except* TimeoutError:
             self._verdict = _silent_for(self.plan.run_timeout_seconds)
-        except OSError:
+        except* OSError:
             log.debug("model %s: its host closed the channel", self.plan.model_id)
-        except Exception:
+        except* Exception:
             log.exception("model %s: its host cannot be used any more", self.plan.model_id)
         finally:
             self._gone = True
             self.kill()
+
+    async def _give_runs(self) -> None:
+        """Give the process one run after the other."""
+        while True:
+            run = await self._next_run()
+            self._under_way[run.number] = run
+            async with asyncio.timeout(self.plan.run_timeout_seconds):
+                await self._channel.send(run.frame)
+                await run.is_over.wait()
 
     async def _next_run(self) -> _Run:
         while True:
@@ -272,18 +286,20 @@ class Host:
             self._arrival.clear()
             await self._arrival.wait()
 
-    async def _carry_out(self, run: _Run) -> None:
-        await self._channel.send(run.frame)
-        header, body = await self._channel.read()
-        if run.answer.done():
-            return
-        if header["type"] == "error":
-            run.answer.set_exception(RunFailed(header["error_type"], header["traceback"]))
-        else:
-            result = header["result"]
-            if "gpu_memory_bytes" in result:  # it takes more, once it has worked
-                self.described["gpu_memory_bytes"] = result.pop("gpu_memory_bytes")
-            run.answer.set_result(Answer(result, body))
+    async def _take_answers(self) -> None:
+        while True:
+            header, body = await self._channel.read()
+            run = self._under_way.pop(header["number"])
+            run.is_over.set()
+            if run.answer.done():
+                continue
+            if header["type"] == "error":
+                run.answer.set_exception(RunFailed(header["error_type"], header["traceback"]))
+            else:
+                result = header["result"]
+                if "gpu_memory_bytes" in result:  # it takes more, once it has worked
+                    self.described["gpu_memory_bytes"] = result.pop("gpu_memory_bytes")
+                run.answer.set_result(Answer(result, body))
 
     async def _keep_output(self) -> None:
         """Read what the host prints, so that printing never blocks it, and keep the end for the day it dies."""
@@ -299,13 +315,11 @@ class Host:
         self._channel.close()
         if self._worker:
             self._worker.cancel()
-        for run in filter(None, [self._running, *self._waiting]):
+        for run in [*self._under_way.values(), *self._waiting]:
             if not run.answer.done():
-                run.answer.set_exception(
-                    HostDied(
-                        self.cause_of_death(), run_had_started=run is self._running, hung=self._verdict is not None
-                    )
-                )
+                had_started = run.number in self._under_way
+                death = HostDied(self.cause_of_death(), run_had_started=had_started, hung=self._verdict is not None)
+                run.answer.set_exception(death)
         await asyncio.wait([self._output_reader], timeout=1)
         self._output_reader.cancel()
         self._output.close()
@@ -332,40 +346,8 @@ class Host:
         return f"its process was ended by {names.get(-code, f'signal {-code}')}"
 
 
-@dataclass(frozen=True)
-class _Channel:
-    """The service's end of a socket pair. Every failure is an `OSError`."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    @classmethod
-    async def over(cls, end: socket.socket) -> Self:
-        return cls(*await asyncio.open_unix_connection(sock=end, limit=_CHANNEL_BUFFER))
-
-    async def send(self, frame: list[bytes | memoryview]) -> None:
-        if self.writer.is_closing():  # uvloop raises a RuntimeError of its own
-            raise ConnectionResetError("the channel is closed")
-        self.writer.writelines(frame)
-        await self.writer.drain()
-
-    async def read(self) -> wire.Frame:
-        try:
-            return await wire.read(self.reader)
-        except asyncio.IncompleteReadError as error:
-            raise ConnectionResetError("the host closed its channel") from error
-
-    def close(self) -> None:
-        self.writer.close()
-
-
 def _silent_for(seconds: float) -> str:
     return f"its process has not answered for {seconds:g} s and was ended"
-
-
-def _socket_pair(ours: contextlib.ExitStack, its: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
-    our_end, its_end = socket.socketpair()
-    return ours.enter_context(our_end), its.enter_context(its_end)
 
 
 def _environment() -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 Started by `models.hosts.host` as `python -m homelab_ai.models.hosts.process FD`. FD is its end of a socket pair. The
 first frame names the engine; the answer is as many `loading` as it takes, then `ready` or `failed`; then each run gets
-one `result` or `error`, in order.
+one `result` or `error` that bears its number. An engine that says so is given several runs at a time, each by a thread
+of its own.
 
 Whatever happens to the service, `kill -9` included, no host outlives it: a thread of its own reads the socket and so
 notices its end in the middle of a run too, and on Linux the kernel sees to it where a library holds the interpreter.
@@ -47,13 +48,10 @@ def main() -> None:
     threading.Thread(target=_listen, args=(channel, inbox), name="channel", daemon=True).start()
     load, _ = inbox.get()
     engine = _load_engine(channel, load)
-    while True:
-        try:
-            header, body = inbox.get(timeout=_IDLE_SECONDS)
-        except queue.Empty:
-            _give_memory_back()
-            header, body = inbox.get()
-        _answer(channel, engine, header, body)
+    work = _Work(channel, inbox, engine)
+    for number in range(1, engine.describe().get("runs_at_once", 1)):
+        threading.Thread(target=work.go_on, name=f"runs {number}", daemon=True).start()
+    work.go_on()
 
 
 def _listen(channel: socket.socket, inbox: "queue.SimpleQueue[wire.Frame]") -> None:
@@ -115,16 +113,35 @@ class _SignsOfLife:
         wire.send(self._channel, {"type": "loading", **({"progress": self._told} if self._told else {})})
 
 
-def _answer(channel: socket.socket, engine: Engine, header: wire.Header, body: bytes) -> None:
-    try:
-        result, payload = engine.run(header["run"], body)
-    except Exception as error:  # noqa: BLE001 - a run must not take the host down, whatever a library raises
-        # Where it happened, without the error's own text, which may hold what a user sent.
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        answer = {"type": "error", "error_type": type(error).__name__, "traceback": trace}
-        wire.send(channel, answer)
-    else:
-        wire.send(channel, {"type": "result", "result": result}, payload)
+class _Work:
+    """Takes run after run and answers it, in as many threads as the engine takes runs at a time."""
+
+    def __init__(self, channel: socket.socket, inbox: "queue.SimpleQueue[wire.Frame]", engine: Engine) -> None:
+        self._channel = channel
+        self._inbox = inbox
+        self._engine = engine
+        self._writing = threading.Lock()
+
+    def go_on(self) -> None:
+        """Work until the process ends."""
+        while True:
+            try:
+                header, body = self._inbox.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                _give_memory_back()
+                header, body = self._inbox.get()
+            answer, payload = self._answer(header["run"], body)
+            with self._writing:
+                wire.send(self._channel, answer | {"number": header["number"]}, payload)
+
+    def _answer(self, options: dict[str, Any], body: bytes) -> tuple[wire.Header, bytes | memoryview]:
+        try:
+            result, payload = self._engine.run(options, body)
+        except Exception as error:  # noqa: BLE001 - a run must not take the host down, whatever a library raises
+            # Where it happened, without the error's own text, which may hold what a user sent.
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            return {"type": "error", "error_type": type(error).__name__, "traceback": trace}, b""
+        return {"type": "result", "result": result}, payload
 
 
 def _without_paths(text: str, options: dict[str, Any]) -> str:
