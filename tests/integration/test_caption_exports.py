@@ -18,6 +18,9 @@ from homelab_ai.captioning.engines import probes
 from homelab_ai.captioning.engines.openvino import read_aloud
 from homelab_ai.captioning.engines.pixels import Pixels, unpacked
 from homelab_ai.captioning.service import ENGINE
+from homelab_ai.models.engines import openvino_runtime
+from homelab_ai.models.engines.compressing import compress
+from homelab_ai.models.engines.openvino_runtime import ops, ov
 from homelab_ai.models.files import places
 from homelab_ai.models.hosts.host import Host, HostLoadFailed, HostPlan
 from support import captioners, exports
@@ -89,6 +92,40 @@ async def test_an_export_says_what_transformers_says(
         assert [await said(host, each, **wished) for each in probes.pictures()] == [[caption] for caption in expected]
     finally:
         await host.stop()
+
+
+async def test_the_fastest_that_passes_the_gate_is_used_and_what_is_asked_for_is_exact(
+    models_dir: Path,
+) -> None:
+    described = []
+    for options in ({}, {"precision": "float32"}):
+        host = await started(SHAPES, models_dir, **options)
+        await host.stop()
+        described.append(host.described["precision"])
+    assert described == [f"{openvino_runtime.precisions()[0]}/int8", "float32"]
+
+
+def test_weights_in_8_bits_are_near_and_what_looks_words_up_keeps_them_whole(tmp_path: Path) -> None:
+    dice = np.random.default_rng(7)
+    table = dice.normal(size=(50, 24)).astype(np.float32) * dice.uniform(0.01, 100, (50, 1)).astype(np.float32)
+    table[3] = 0
+    ids, states = ops.parameter([-1], ov.Type.i64), ops.parameter([-1, 24], ov.Type.f32)
+    words = ops.constant(table)
+    found = ops.gather(words, ids, ops.constant(0))
+    scores = ops.matmul(states, words, transpose_a=False, transpose_b=True)
+    turned = ops.matmul(scores, ops.constant(table), transpose_a=False, transpose_b=False)
+    graph = ov.Model([found, scores, turned], [ids, states])
+    given = [np.arange(50), dice.normal(size=(5, 24)).astype(np.float32)]
+    run = openvino_runtime.compiled(graph, "float32", streams=1)
+    before = [np.array(run(given)[number]) for number in range(3)]
+    compress(graph)
+    ov.save_model(graph, tmp_path / "graph.xml", compress_to_fp16=False)
+    run = openvino_runtime.compiled(openvino_runtime.read(tmp_path / "graph.xml"), "float32", streams=1)
+    after = [np.array(run(given)[number]) for number in range(3)]
+    assert np.array_equal(before[0], after[0])
+    for exact, near in zip(before[1:], after[1:], strict=True):
+        assert not np.array_equal(exact, near)
+        assert np.abs(exact - near).max() < 0.02 * np.abs(exact).max()
 
 
 async def test_what_a_model_has_learnt_is_said_in_every_engine(made: Path, models_dir: Path) -> None:
@@ -260,7 +297,7 @@ def test_spaces_are_taken_out_of_a_caption_as_transformers_does_it() -> None:
     assert read_aloud(tokenizer, captions, tidy=False) == wrapped.batch_decode(captions)
 
 
-@pytest.mark.parametrize("file", ["vision.xml", "decoder.bin", "tokenizer.json"])
+@pytest.mark.parametrize("file", ["vision.xml", "decoder-int8.bin", "tokenizer.json"])
 async def test_a_damaged_export_costs_no_caption(models_dir: Path, file: str) -> None:
     await (await started(SHAPES, models_dir)).stop()
     (folder,) = (path for path in places.exports(str(SHAPES), models_dir).iterdir() if path.is_dir())

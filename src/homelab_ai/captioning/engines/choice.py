@@ -23,6 +23,11 @@ class _Engines:
         self._is_blip = is_blip
         self.never_exported = None if is_blip else "only models of the BLIP family are exported"
 
+    def precisions(self) -> list[str]:
+        from homelab_ai.captioning.engines.openvino import precisions  # noqa: PLC0415
+
+        return precisions()
+
     def on_openvino(self, folder: Path, where: Path, export: Export, precision: str, options: dict[str, Any]) -> Engine:  # noqa: ARG002 - the folder: its export has all
         from homelab_ai.captioning.engines.openvino import Facts, OpenVinoCaptions  # noqa: PLC0415 - only where needed
 

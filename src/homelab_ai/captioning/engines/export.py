@@ -16,16 +16,19 @@ from transformers import BlipForConditionalGeneration, GenerationConfig
 
 from homelab_ai.captioning.engines import probes
 from homelab_ai.captioning.engines.openvino import (
+    COMPRESSED_DECODER,
     DECODER,
     TOKENIZER,
     VISION,
     Facts,
     OpenVinoCaptions,
     fitted,
+    precisions,
     read_aloud,
 )
 from homelab_ai.captioning.engines.pixels import Pixels
 from homelab_ai.captioning.engines.torch import processor_of
+from homelab_ai.models.engines.compressing import compress
 from homelab_ai.models.engines.exporting import NotPossibleError, converted, judged, say
 from homelab_ai.models.engines.exports import Export
 from homelab_ai.models.engines.openvino_runtime import ov
@@ -168,6 +171,8 @@ def export(folder: Path, where: Path, revision: str | None) -> Export:
     word = (torch.tensor([[facts.begin]]), torch.tensor([words]), torch.zeros(words + 1))
     graph = converted(_Decoder(model), (*word, past, past, *seen))
     ov.save_model(graph, where / DECODER, compress_to_fp16=False)
+    compress(graph)
+    ov.save_model(graph, where / COMPRESSED_DECODER, compress_to_fp16=False)
     _save_tokenizer(processor.tokenizer, where / TOKENIZER, tidy=facts.tidy)
     del graph, model, processor, vision, seen
     gc.collect()  # what follows needs the room
@@ -180,7 +185,7 @@ def export(folder: Path, where: Path, revision: str | None) -> Export:
         say(f"{precision}: least likelihood of a word {least:.4f}")
         return least, least >= AS_LIKELY
 
-    return Export(revision, None, judged(where, judge), vars(facts))
+    return Export(revision, None, judged(where, precisions(), judge), vars(facts))
 
 
 def _check_generation(model: BlipForConditionalGeneration) -> None:

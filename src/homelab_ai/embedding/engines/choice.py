@@ -20,6 +20,11 @@ class _Engines:
     exporter = "homelab_ai.embedding.engines.export"
     never_exported: str | None = None
 
+    def precisions(self) -> list[str]:
+        from homelab_ai.models.engines import openvino_runtime  # noqa: PLC0415
+
+        return openvino_runtime.precisions()
+
     def on_openvino(self, folder: Path, where: Path, export: Export, precision: str, options: dict[str, Any]) -> Engine:
         from homelab_ai.embedding.engines.openvino import OpenVinoEmbeddings  # noqa: PLC0415 - only where it is needed
         from homelab_ai.embedding.engines.tokens import Facts  # noqa: PLC0415

@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from homelab_ai.embedding.engines import gate, plain, probes
 from homelab_ai.embedding.engines.openvino import GRAPH, TOKENIZER, OpenVinoEmbeddings
 from homelab_ai.embedding.engines.torch import pipeline
+from homelab_ai.models.engines import openvino_runtime
 from homelab_ai.models.engines.exporting import NotPossibleError, converted, judged, say
 from homelab_ai.models.engines.exports import Export
 from homelab_ai.models.engines.openvino_runtime import ov
@@ -56,4 +57,4 @@ def export(folder: Path, where: Path, revision: str | None) -> Export:
         say(f"{precision}: least cosine {least:.6f}")
         return least, enough
 
-    return Export(revision, None, judged(where, judge), vars(facts))
+    return Export(revision, None, judged(where, openvino_runtime.precisions(), judge), vars(facts))

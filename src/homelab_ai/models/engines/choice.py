@@ -17,6 +17,10 @@ class Engines(Protocol):
     exporter: str
     """Dotted path of the module that exports such models."""
 
+    def precisions(self) -> list[str]:
+        """Return what exports of such models may be used in on this processor, the fastest first."""
+        ...
+
     never_exported: str | None
     """Why the model is of a kind that is not exported, as the end of a sentence, if it is."""
 
@@ -55,7 +59,7 @@ def _exported(engines: Engines, folder: Path, options: dict[str, Any], tell: Cal
     where, export = exports.of(folder, options, engines.exporter, openvino_runtime.capabilities(), tell)
     if export.reason:
         raise exports.ExportFailed(export.reason)
-    wanted = [options["precision"]] if options["precision"] != "auto" else openvino_runtime.precisions()
+    wanted = [options["precision"]] if options["precision"] != "auto" else engines.precisions()
     precision = next((each for each in wanted if each in export.precisions), None)
     if not precision:
         raise exports.ExportFailed(f"its export is not exact enough in {wanted[0]}, or this processor has none of it")

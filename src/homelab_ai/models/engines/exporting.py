@@ -7,7 +7,7 @@ export answers like torch in float32 may be used.
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -34,14 +34,14 @@ def converted(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> ope
         raise NotPossibleError("its architecture cannot be converted") from error
 
 
-def judged(where: Path, judge: Callable[[str], tuple[float, bool]]) -> dict[str, float]:
-    """Put the gate's questions to an export in every precision that this processor has.
+def judged(where: Path, precisions: Iterable[str], judge: Callable[[str], tuple[float, bool]]) -> dict[str, float]:
+    """Put the gate's questions to an export in every precision that it may be used in.
 
     `judge` says how near to torch it comes in a precision, and whether that is enough. Returns those that passed.
     Raises `NotPossibleError` when none did, and removes the files.
     """
     passed: dict[str, float] = {}
-    for precision in openvino_runtime.precisions():
+    for precision in precisions:
         try:
             nearness, enough = judge(precision)
         except Exception as error:  # noqa: BLE001 - whatever a library raises, torch is still there

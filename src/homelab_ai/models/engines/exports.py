@@ -21,7 +21,7 @@ from typing import Any
 
 from homelab_ai.models.files import places
 
-FORMAT = 3
+FORMAT = 4
 """To be raised when exports are made or used in another way: all are made anew then."""
 
 _ABOUT = "export.json"

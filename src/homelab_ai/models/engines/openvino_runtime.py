@@ -15,8 +15,9 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # what Pyt
 
 import numpy as np  # noqa: E402 - after that
 import openvino as ov  # noqa: E402
+from openvino import opset13 as ops  # noqa: E402
 
-__all__ = ["capabilities", "compiled", "forget", "ov", "precisions", "read"]
+__all__ = ["capabilities", "compiled", "forget", "ops", "ov", "precisions", "read"]
 
 _PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
 """Ours to OpenVINO's, in the order in which they are preferred."""
