@@ -69,7 +69,7 @@ def test_groups_hold_every_text_once_in_few_shapes(lengths: list[int], streams: 
 
 def test_texts_share_a_pass_where_padding_costs_less_than_a_pass() -> None:
     assert packed([16] * 7, 1) == [[0, 1, 2, 3, 4, 5, 6]], "of eight rows, one says nothing"
-    assert sorted(map(len, packed([16] * 13, 1))) == [1, 12], "three that say nothing would cost more than a pass"
+    assert sorted(map(len, packed([16] * 6, 1))) == [2, 4], "two that say nothing would cost more than a pass"
     assert packed([17, 16, 16], 1) == [[0, 1, 2]]
     assert packed([200, 10, 10], 1) == [[0], [1, 2]]
 

@@ -35,7 +35,7 @@ _RUNS_AT_ONCE = 3
 """One is calculated, one is tokenized meanwhile, and there is a place for a short one."""
 _PASS_COSTS = 28
 """What a pass costs beside its tokens, in tokens: half of it for a shape other than that of the last."""
-_COUNTS = sorted(count << octave for count in (1, 3) for octave in range(20))
+_COUNTS = [1 << octave for octave in range(20)]
 """How many rows a pass may have."""
 
 
@@ -128,8 +128,8 @@ def packed(lengths: Sequence[int], streams: int) -> list[list[int]]:
     """Group rows of like length, longest first, so that the whole costs least: padding, and what each pass costs.
 
     No pass is over the budget of tokens, which leaves work for every stream. For every shape that it has not seen,
-    OpenVINO prepares something, and keeps it. So there are only so many: lengths are rounded, and a pass has 1, 2, 3,
-    4, 6, 8, 12, 16, ... rows, of which the last may say nothing. (Dynamic programming over the rows, by length.)
+    OpenVINO prepares something, and keeps it (350 kB). So there are only so many: lengths are rounded, and a pass has
+    1, 2, 4, 8, ... rows, of which the last may say nothing. (Dynamic programming over the rows, by length.)
     """
     rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     widths = [_rounded(lengths[row]) for row in rows]
