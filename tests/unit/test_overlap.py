@@ -107,6 +107,22 @@ async def test_a_question_begins_beside_lists(bench: Bench) -> None:
         task.cancel()
 
 
+async def test_questions_without_end_have_one_place_beside_lists(bench: Bench) -> None:
+    lists = bench.ask(*texts("a", 100))
+    await quiet()
+    bench.ask("question")
+    await quiet()
+    bench.ask("another")
+    await bench.end(0)
+    assert len(bench.host.runs) == 3, "it does not take the place that a part of the list had"
+    await bench.end(2)
+    assert bench.host.runs[3] == ["another"]
+    bench.ask("one more")
+    await bench.end(1)
+    assert bench.host.runs[4][-1].startswith("a"), "and the list goes on beside it"
+    lists.cancel()
+
+
 async def test_nothing_begins_while_another_model_waits_for_the_cpu() -> None:
     turns = Turns(8, Clock())
     here, there = Bench(turns, runs_at_once=3), Bench(turns)
