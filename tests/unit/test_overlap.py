@@ -143,6 +143,36 @@ async def test_nothing_begins_while_another_model_waits_for_the_cpu() -> None:
         bench.batcher.close()
 
 
+async def test_nor_where_it_would_have_to_wait_for_a_place() -> None:
+    turns = Turns(1, Clock())
+    here, there = Bench(turns, runs_at_once=3), Bench(turns)
+    mine = here.ask(*texts("a", 100))
+    await quiet()
+    picture = there.ask("y" * 3999)
+    await quiet()
+    await here.end(0)
+    assert len(here.host.runs) == 1
+    assert len(there.host.runs) == 1
+    for bench in (here, there):
+        await bench.finish()
+    await asyncio.gather(mine, picture)
+    for bench in (here, there):
+        bench.batcher.close()
+
+
+async def test_a_question_waits_for_one_run_where_there_is_one_place_for_all() -> None:
+    bench = Bench(Turns(1, Clock()), runs_at_once=3)
+    lists = bench.ask(*texts("a", 100))
+    await quiet()
+    bench.clock.advance(100)
+    bench.ask("question")
+    await bench.end(0)
+    assert bench.host.runs[1] == ["question"]
+    lists.cancel()
+    await bench.finish()
+    bench.batcher.close()
+
+
 async def test_who_was_in_a_deadly_run_has_the_host_for_itself(bench: Bench) -> None:
     others = bench.ask(*texts("a", 20))
     await quiet()
