@@ -160,6 +160,18 @@ async def test_of_several_runs_at_a_time_all_are_told_that_the_host_died_under_t
         assert death.value.run_had_started is had_started
 
 
+async def test_a_panic_in_any_thread_ends_the_host_at_once() -> None:
+    host = await Host.start(plan(runs_at_once=3))
+    runs = [asyncio.create_task(host.run({"do": "panic beside the main thread"}, b"")) for _ in range(3)]
+    with anyio.fail_after(PROMPTLY):
+        for run in runs:
+            with pytest.raises(HostDied, match="status 1") as death:
+                await run
+            assert death.value.run_had_started
+            assert not death.value.hung
+    await host.ended()
+
+
 async def test_a_run_that_hangs_beside_others_is_ended_with_its_host(tmp_path: Path) -> None:
     host = await Host.start(plan(runs_at_once=2, timeout=0.5))
     hangs = busy(host, tmp_path)

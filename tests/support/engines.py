@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ def load(options: dict[str, Any], report: Report) -> Engine:
     return Obedient(options.get("runs_at_once"))
 
 
+class PanicError(BaseException):
+    """What libraries in Rust raise when they panic is no `Exception` either."""
+
+
 class Obedient:
     """Does what each run says."""
 
@@ -70,6 +75,10 @@ class Obedient:
                 Path(started).touch()
                 while not Path(path).exists():
                     time.sleep(0.005)
+            case {"do": "panic beside the main thread"}:
+                if threading.current_thread() is threading.main_thread():
+                    time.sleep(600)
+                raise PanicError
             case {"do": "raise"}:
                 raise RuntimeError(f"secret text of a user: {body.decode()}")
             case {"do": "hoard", "megabytes": megabytes}:  # what is freed stays with the C library: the last is on top

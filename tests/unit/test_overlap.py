@@ -107,6 +107,22 @@ async def test_a_question_begins_beside_lists(bench: Bench) -> None:
         task.cancel()
 
 
+async def test_questions_without_end_have_one_place_beside_lists(bench: Bench) -> None:
+    lists = bench.ask(*texts("a", 100))
+    await quiet()
+    bench.ask("question")
+    await quiet()
+    bench.ask("another")
+    await bench.end(0)
+    assert len(bench.host.runs) == 3, "it does not take the place that a part of the list had"
+    await bench.end(2)
+    assert bench.host.runs[3] == ["another"]
+    bench.ask("one more")
+    await bench.end(1)
+    assert bench.host.runs[4][-1].startswith("a"), "and the list goes on beside it"
+    lists.cancel()
+
+
 async def test_nothing_begins_while_another_model_waits_for_the_cpu() -> None:
     turns = Turns(8, Clock())
     here, there = Bench(turns, runs_at_once=3), Bench(turns)
@@ -125,6 +141,36 @@ async def test_nothing_begins_while_another_model_waits_for_the_cpu() -> None:
     await asyncio.gather(mine, picture)
     for bench in (here, there):
         bench.batcher.close()
+
+
+async def test_nor_where_it_would_have_to_wait_for_a_place() -> None:
+    turns = Turns(1, Clock())
+    here, there = Bench(turns, runs_at_once=3), Bench(turns)
+    mine = here.ask(*texts("a", 100))
+    await quiet()
+    picture = there.ask("y" * 3999)
+    await quiet()
+    await here.end(0)
+    assert len(here.host.runs) == 1
+    assert len(there.host.runs) == 1
+    for bench in (here, there):
+        await bench.finish()
+    await asyncio.gather(mine, picture)
+    for bench in (here, there):
+        bench.batcher.close()
+
+
+async def test_a_question_waits_for_one_run_where_there_is_one_place_for_all() -> None:
+    bench = Bench(Turns(1, Clock()), runs_at_once=3)
+    lists = bench.ask(*texts("a", 100))
+    await quiet()
+    bench.clock.advance(100)
+    bench.ask("question")
+    await bench.end(0)
+    assert bench.host.runs[1] == ["question"]
+    lists.cancel()
+    await bench.finish()
+    bench.batcher.close()
 
 
 async def test_who_was_in_a_deadly_run_has_the_host_for_itself(bench: Bench) -> None:

@@ -1,11 +1,13 @@
 """Passes of several runs, in turns on a few streams."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from homelab_ai.models.engines.streams import Streams
+from support.server import wait_for
 
 Pass = Callable[[str], None]
 
@@ -72,7 +74,8 @@ def test_a_short_run_does_not_wait_for_the_end_of_a_long_one(open_gates: list[th
     assert log.index("short by x") == 1
 
 
-def test_a_pass_that_fails_ends_its_own_run_only(open_gates: list[threading.Event]) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_pass_that_fails_ends_its_own_run_only(open_gates: list[threading.Event], error: type[BaseException]) -> None:
     log: list[str] = []
     gate, entered = threading.Event(), threading.Event()
     open_gates.append(gate)
@@ -81,15 +84,15 @@ def test_a_pass_that_fails_ends_its_own_run_only(open_gates: list[threading.Even
     def fail(_: str) -> None:
         entered.set()
         gate.wait(SOON)
-        raise ZeroDivisionError
+        raise error
 
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     def run() -> None:
         try:
             streams.carry_out([fail, noted(log, "never"), noted(log, "never")])
-        except ZeroDivisionError as error:
-            failures.append(error)
+        except error as failure:
+            failures.append(failure)
 
     failing = threading.Thread(target=run)
     failing.start()
@@ -110,3 +113,15 @@ def test_runs_under_way_share_the_streams() -> None:
         assert (first, second, third) == (4, 2, 1)
     with streams.sharing() as alone:
         assert alone == 4
+
+
+def test_nothing_of_a_run_is_kept_when_it_is_over() -> None:
+    class Step:
+        def __call__(self, request: str) -> None:
+            pass
+
+    streams, step = Streams(["x"]), Step()
+    kept = weakref.ref(step)
+    streams.carry_out([step])
+    del step
+    wait_for(lambda: kept() is None)

@@ -219,13 +219,18 @@ class Batcher:
                 await self._news.wait()
 
     def _may_begin_another(self, most: int) -> bool:
-        return len(self._under_way) < most and not (self._on_cpu and self._turns.cpu_is_wanted)
+        """Whether it would begin at once: who else comes while it waits for a place has changed what is to be next."""
+        return (
+            len(self._under_way) < most
+            and not self._turns.places.locked()
+            and not (self._on_cpu and self._turns.cpu_is_wanted)
+        )
 
     def _is_time_for_a_question(self) -> bool:
-        """Whether there is one, and what is under way takes longer."""
+        """Whether there is one, and what is under way takes longer. Questions without end have one place, not all."""
         return (
             self._may_begin_another(self._most_now)
-            and not all(self._queue.takes_a_moment(run.weight) for run in self._under_way)
+            and not any(self._queue.takes_a_moment(run.weight) for run in self._under_way)
             and bool(self._queue.questions())
         )
 

@@ -64,7 +64,7 @@ class Streams(Generic[_Request]):
             failure = None
             try:
                 its_next(request)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is for the run's owner
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is for the run's owner
                 failure = error
             with self._changed:
                 run.under_way -= 1
@@ -75,6 +75,7 @@ class Streams(Generic[_Request]):
                         self._runs.remove(run)
                 if not (run.passes or run.under_way):
                     run.over.set()
+            del run, its_next, failure  # what is over is not to take memory until the next comes
 
 
 class _Run(Generic[_Request]):
@@ -82,5 +83,5 @@ class _Run(Generic[_Request]):
         self.passes = passes
         """That nobody has taken yet."""
         self.under_way = 0
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.over = threading.Event()

@@ -123,16 +123,24 @@ class _Work:
         self._writing = threading.Lock()
 
     def go_on(self) -> None:
-        """Work until the process ends."""
-        while True:
-            try:
-                header, body = self._inbox.get(timeout=_IDLE_SECONDS)
-            except queue.Empty:
-                _give_memory_back()
-                header, body = self._inbox.get()
-            answer, payload = self._answer(header["run"], body)
-            with self._writing:
-                wire.send(self._channel, answer | {"number": header["number"]}, payload)
+        """Work until the process ends, which it does with any of its threads: nobody would answer that one's run."""
+        try:
+            while True:
+                self._do_one()
+        except BaseException:  # noqa: BLE001 - a panic of a library in Rust is no `Exception`
+            traceback.print_exc()
+            sys.stdout.flush()
+            os._exit(1)
+
+    def _do_one(self) -> None:
+        try:
+            header, body = self._inbox.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            _give_memory_back()
+            header, body = self._inbox.get()
+        answer, payload = self._answer(header["run"], body)
+        with self._writing:
+            wire.send(self._channel, answer | {"number": header["number"]}, payload)
 
     def _answer(self, options: dict[str, Any], body: bytes) -> tuple[wire.Header, bytes | memoryview]:
         try:
