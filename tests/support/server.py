@@ -102,11 +102,11 @@ class Server:
         return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)  # type: ignore[arg-type]
 
     def hosts(self) -> list[psutil.Process]:
-        """The model hosts that run now."""
+        """The model hosts that run now. What one of them starts looks like another until it is another program."""
         with contextlib.suppress(psutil.NoSuchProcess):
             return [
                 child
-                for child in psutil.Process(self.process.pid).children(recursive=True)
+                for child in psutil.Process(self.process.pid).children()
                 if "homelab_ai.models.hosts.process" in _command_line(child)
             ]
         return []
