@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 _PART_WAITED = 0.1
 """Of the time that a run takes, for those who are about to be ready: there is more to win by one run fewer."""
-_ENOUGH_FOR_A_RUN = 192
+_ENOUGH_FOR_A_RUN = 96
 """Tokens, about. Fewer take a host hardly less time."""
 
 
