@@ -24,7 +24,7 @@ from typing import Any
 
 from homelab_ai.models.clock import Clock
 from homelab_ai.models.hosts.host import Answer, Host, HostDied, RunFailed
-from homelab_ai.models.job_queue import MOMENT_SECONDS, Format, Job, JobQueue, Lane, Part
+from homelab_ai.models.job_queue import MOMENT_SECONDS, Format, Job, JobQueue, Lane, Part, weight_of
 from homelab_ai.models.observer import Nobody, Observer
 from homelab_ai.models.timing import Timing
 from homelab_ai.models.turns import Turns
@@ -87,7 +87,7 @@ class Batcher:
     @property
     def backlog_seconds(self) -> float:
         """How long what is not done yet will take, as far as is known."""
-        weight = sum(job.weight for job in self._queue.waiting()) + sum(run.weight for run in self._under_way)
+        weight = weight_of(self._queue.waiting()) + sum(run.weight for run in self._under_way)
         return weight / self._queue.speed
 
     @property
@@ -171,8 +171,7 @@ class Batcher:
         while window and (waiting := self._queue.waiting()):
             until = self._last_end + window if len(waiting) < self._last_callers else started
             if self._expected and not self._queue.make_a_full_run(waiting):
-                weight = sum(job.weight for job in waiting)
-                until = max(until, started + _PART_WAITED * weight / self._queue.speed)
+                until = max(until, started + _PART_WAITED * weight_of(waiting) / self._queue.speed)
             if (left := until - self._clock.time()) <= 0:
                 break
             timer = self._clock.call_later(left, self._news.set)
@@ -239,13 +238,13 @@ class Batcher:
         if not self._may_begin_another(min(self._most_now, self._most_long)):
             return False
         waiting = self._queue.waiting()
-        are_back = len(waiting) >= self._last_callers and sum(job.weight for job in waiting) >= _ENOUGH_FOR_A_RUN
+        are_back = len(waiting) >= self._last_callers and weight_of(waiting) >= _ENOUGH_FOR_A_RUN
         return bool(waiting) and (are_back or self._queue.make_a_full_run(waiting))
 
     def _those_of_the_first(self) -> list[Job]:
         """Those that wait or, if they are enough for several runs at a time, the most urgent of them."""
         waiting = self._queue.by_urgency(self._queue.waiting())
-        enough = sum(job.weight for job in waiting) >= _ENOUGH_FOR_A_RUN * self._most_long
+        enough = weight_of(waiting) >= _ENOUGH_FOR_A_RUN * self._most_long
         return waiting[: math.ceil(len(waiting) / self._most_long)] if enough else waiting
 
     @property

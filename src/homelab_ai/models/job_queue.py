@@ -7,9 +7,11 @@ lists, what has begun before what has not, and nobody waits for ever behind thos
 """
 
 import asyncio
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from homelab_ai.models.hosts.host import Answer
@@ -75,15 +77,15 @@ class Job:
         self.results: list[Any] = [None] * len(self.items)
 
     @property
-    def left(self) -> Sequence[Hashable]:
-        """The items that have not been given to the host yet."""
-        return self.items[self.begun :]
+    def left(self) -> int:
+        """How many of the items have not been given to the host yet."""
+        return len(self.items) - self.begun
 
     def enter_run(self, count: int, now: float) -> "Part":
         """Give away so many of the items that are left."""
         if not self.in_runs:
             self.timing.add("queue", now - self.waits_since)
-        part = Part(self, self.begun, self.left[:count])
+        part = Part(self, self.begun, self.items[self.begun : self.begun + count])
         self.begun += count
         self.in_runs += 1
         self.weight -= part.weight
@@ -114,7 +116,7 @@ class Part:
     """Where they stand among its items."""
     items: Sequence[Hashable]
 
-    @property
+    @cached_property
     def weight(self) -> int:
         """Of these items."""
         return sum(map(self.job.format.weight, self.items))
@@ -124,6 +126,11 @@ class Part:
         self.job.results[self.start : self.start + len(self.items)] = [results[item] for item in self.items]
         self.job.timing.add_all(spent)
         self.job.leave_run(now)
+
+
+def weight_of(jobs: Sequence[Job]) -> int:
+    """Return how much of these is left, in tokens."""
+    return sum(job.weight for job in jobs)
 
 
 @dataclass
@@ -139,7 +146,7 @@ class JobQueue:
 
     def waiting(self) -> list[Job]:
         """Those that wait for a run; a caller that has gone, or that has its answer, may still be among the jobs."""
-        return [job for job in self.jobs if job.begun < len(job.items) and not job.done.done()]
+        return [job for job in self.jobs if job.left and not job.done.done()]
 
     def questions(self) -> list[Job]:
         """Those that wait for what takes a moment, and cannot wait long."""
@@ -159,7 +166,7 @@ class JobQueue:
 
     def make_a_full_run(self, jobs: list[Job]) -> bool:
         """Tell whether these are as much as is taken on at a time."""
-        weight, count = sum(job.weight for job in jobs), sum(len(job.left) for job in jobs)
+        weight, count = weight_of(jobs), sum(job.left for job in jobs)
         return weight >= self.weight_of_a_run(jobs[0].format) or count >= self.batching.max_items
 
     def compose(self, jobs: list[Job], now: float, *, seconds: float = math.inf) -> list[Part]:
@@ -174,7 +181,7 @@ class JobQueue:
             if run and not job.may_share_with(run[0].job):
                 continue
             taken = 0
-            for item in job.left:
+            for item in itertools.islice(job.items, job.begun, None):
                 cost = job.format.weight(item)
                 if count == 0 or (cost > weight and (run or taken)):
                     break
